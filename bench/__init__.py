@@ -1,0 +1,1 @@
+"""Measurements: every figure of the README comes from a command in this package."""

@@ -1,0 +1,1 @@
+"""Shared memory, atomics, rings, tables, counters, agents and the tools around them."""

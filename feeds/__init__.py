@@ -1,0 +1,1 @@
+"""Public market data: adapters, sessions, scanners, books."""

@@ -1,0 +1,59 @@
+"""Where OKX takes orders and tells private events, and how its orders behave.
+
+Sources, read 2026-11: the API v5 guide, "Overview" (services, demo trading), "Order book trading"
+(place, amend, cancel all after), "Fees". One connection to ``/ws/v5/private`` takes orders and
+carries the private channels.
+"""
+
+from engine.common import Endpoints, Exchange, FeeSchedule, OrderType, RateLimits, TimeInForce
+from gateways.adapter import ROUTE_ORDERS, Amend, Dialect
+
+
+def okx_endpoints(rest: str, websocket: str) -> Endpoints:
+    """Return the endpoints at the given base URLs."""
+    return Endpoints(rest.rstrip("/"), {ROUTE_ORDERS: f"{websocket.rstrip('/')}/ws/v5/private"})
+
+
+SIMULATOR = "127.0.0.1:9101"
+"""Where the simulated venue listens unless configured otherwise."""
+
+REST = "https://openapi.okx.com"
+DEMO_WEBSOCKET = "wss://wspap.okx.com:8443"
+"""Demo trading has the REST address of the live venue, and a header (``x-simulated-trading``)."""
+
+OKX = Exchange(
+    name="okx",
+    title="OKX",
+    endpoints={
+        "live": okx_endpoints(REST, "wss://ws.okx.com:8443"),
+        "testnet": okx_endpoints(REST, DEMO_WEBSOCKET),
+        "demo": okx_endpoints(REST, DEMO_WEBSOCKET),
+        "simulator": okx_endpoints(f"http://{SIMULATOR}/okx", f"ws://{SIMULATOR}/okx"),
+    },
+    limits=RateLimits(connections_per_second=3, subscribe_messages_per_hour=480),
+    # Spot, regular tier 1; swaps and futures pay 200 and 500.
+    fees=FeeSchedule(maker_ppm=800, taker_ppm=1000),
+)
+
+EXPIRE_MS = 5_000
+"""An order or amendment that reaches the venue later than this is dropped there (``expTime``)."""
+
+DIALECT = Dialect(
+    order_types=frozenset(OrderType),
+    times_in_force=frozenset(
+        {TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK, TimeInForce.POST_ONLY}
+    ),
+    ack_is_result=False,
+    amend_needs_both=False,
+    amend_price=True,
+    amend_below_filled=Amend.FILLS,
+    ids_unique_forever=False,
+    # The order's own end (EXPIRE_MS), and as much again for replicas.
+    not_found_after_s=2 * EXPIRE_MS / 1000,
+    dead_man="account",
+    dead_man_s=(10.0, 120.0),
+    batch_new=20,
+    batch_cancel=20,
+    orders_snapshot_on_subscribe=False,
+    private_on_orders_route=True,
+)

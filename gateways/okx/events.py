@@ -1,0 +1,154 @@
+"""OKX's private messages as updates.
+
+Sources, read 2026-11: the API v5 guide, "Order book trading" (orders channel), "Trading account"
+(account and positions channels), "Overview" (notices). What counts:
+
+* The orders channel gives no snapshot. A push with ``tradeId`` is a trade; the same one may come
+  again with another ``uTime``. A push of a filled order without ``tradeId`` tells the end alone.
+* ``amendResult``: -1 failed, 0 done, 1 failed and canceled as wished, 2 done by the system.
+"""
+
+from collections.abc import Callable, Sequence
+
+import orjson
+
+from gateways.message import Event, Instrument, Notice, NoticeKind, Update
+from gateways.okx.answers import LIMIT_OF, read_reply
+from gateways.okx.errors import classify
+from gateways.okx.words import Instruments, Json, algo_order, balances, fill, order, positions
+from gateways.types import Action, OrderStatus, Reason, ReportKind
+
+_IGNORED = Notice(kind=NoticeKind.IGNORED)
+
+
+def read(message: bytes, instruments: Instruments) -> Sequence[Event]:
+    """Return what a WebSocket message says, in order.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read.
+
+    """
+    if message == b"pong":
+        return (Notice(kind=NoticeKind.PONG),)
+    try:
+        frame = orjson.loads(message)
+        if "event" in frame:
+            return (_notice(frame),)
+        if "op" in frame:
+            return read_reply(frame, frame["id"], LIMIT_OF.get(frame["op"], ""), frame["op"])
+        reader = _CHANNELS.get(frame["arg"]["channel"])
+        if reader is None:
+            return (_IGNORED,)
+        return reader(frame["data"], instruments)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"OKX message without {error}: {message[:200]!r}") from None
+
+
+_LOGIN_CODES = frozenset({60004, 60005, 60006, 60007, 60009, 60011, 60022, 60024, 60032})
+
+
+def _notice(frame: Json) -> Notice:
+    event, text = frame["event"], str(frame.get("msg") or "")
+    code = int(frame.get("code") or 0)
+    if event == "login":
+        kind = NoticeKind.LOGIN_REFUSED if code else NoticeKind.LOGGED_IN
+    elif event == "error":
+        refused = code in _LOGIN_CODES
+        kind = NoticeKind.LOGIN_REFUSED if refused else NoticeKind.SUBSCRIPTION_REFUSED
+    elif event == "subscribe":
+        kind, text = NoticeKind.SUBSCRIBED, str(frame["arg"]["channel"])
+    elif event == "notice":
+        kind = NoticeKind.ENDING
+    elif event == "channel-conn-count-error":
+        kind, text = NoticeKind.SUBSCRIPTION_REFUSED, f"too many connections: {frame['channel']}"
+    else:
+        kind = NoticeKind.IGNORED
+    return Notice(kind=kind, text=text, code=code)
+
+
+# -- orders -------------------------------------------------------------------------------------
+_KINDS = {
+    OrderStatus.OPEN: ReportKind.OPEN,
+    OrderStatus.PARTIALLY_FILLED: ReportKind.OPEN,
+    OrderStatus.FILLED: ReportKind.STATUS,
+    OrderStatus.CANCELED: ReportKind.CANCELED,
+    OrderStatus.EXPIRED: ReportKind.EXPIRED,
+    OrderStatus.NONE: ReportKind.STATUS,
+}
+
+
+def _orders(data: Sequence[Json], instruments: Instruments) -> list[Event]:
+    events: list[Event] = []
+    for row in data:
+        instrument = instruments.get(row["instId"])
+        if instrument is None:
+            events.append(_unknown(row))
+            continue
+        if row.get("tradeId") and row.get("fillSz") not in (None, "", "0"):
+            events.append(fill(row, instrument))
+            if row["state"] != "canceled" and not row.get("amendResult"):
+                continue
+        if row.get("amendResult"):
+            events.append(_amended(row, instrument))
+            if row["state"] in ("live", "partially_filled"):
+                continue
+        elif row["state"] == "live" and row.get("algoId"):
+            # Two steps in one push: the trigger, and the order in the book.
+            events.append(order(row, instrument, ReportKind.TRIGGERED))
+        update = order(row, instrument, ReportKind.STATUS)
+        update.kind = _KINDS[OrderStatus(update.status)]
+        events.append(update)
+    return events
+
+
+def _unknown(row: Json) -> Notice:
+    return Notice(kind=NoticeKind.ALERT, text=f"an order of {row['instId']}, which we do not know")
+
+
+def _amended(row: Json, instrument: Instrument) -> Update:
+    """Return the result of an amendment; ``reqId`` is ours if it is an r and digits."""
+    failed = row["amendResult"] in ("-1", "1")
+    update = order(row, instrument, ReportKind.AMEND_REJECTED if failed else ReportKind.AMENDED)
+    update.action = Action.AMEND
+    wish = row.get("reqId") or ""
+    if wish.startswith("r") and wish[1:].isdecimal():
+        update.request_id = int(wish[1:])
+    update.reason = Reason.NONE
+    if failed:
+        update.venue_code = int(row.get("code") or 0)
+        update.text = row.get("msg") or ""
+        update.reason = classify(update.venue_code)[1] if update.venue_code else Reason.OTHER
+    return update
+
+
+_ALGO_KINDS = {
+    OrderStatus.UNTRIGGERED: ReportKind.OPEN,
+    OrderStatus.OPEN: ReportKind.TRIGGERED,
+    OrderStatus.CANCELED: ReportKind.CANCELED,
+    OrderStatus.REJECTED: ReportKind.REJECTED,
+    OrderStatus.NONE: ReportKind.STATUS,
+}
+
+
+def _algo_orders(data: Sequence[Json], instruments: Instruments) -> list[Event]:
+    events: list[Event] = []
+    for row in data:
+        instrument = instruments.get(row["instId"])
+        if instrument is None:
+            events.append(_unknown(row))
+            continue
+        update = algo_order(row, instrument)
+        update.kind = _ALGO_KINDS[OrderStatus(update.status)]
+        events.append(update)
+    return events
+
+
+_Reader = Callable[[Sequence[Json], Instruments], Sequence[Event]]
+_CHANNELS: dict[str, _Reader] = {
+    "orders": _orders,
+    "account": balances,
+    "positions": positions,
+    "orders-algo": _algo_orders,
+}

@@ -1,0 +1,103 @@
+"""The unified wallet as Bybit writes it: each coin, and the account in US dollars.
+
+Source: the venue's page ``account/wallet-balance`` and recorded messages.
+"""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from gateways.simulator.account import ZERO, Account, Balance
+from gateways.simulator.bybit.shapes import MAINTENANCE, Row, plain, units_in
+from gateways.simulator.margin import money, position_margin
+
+if TYPE_CHECKING:
+    from gateways.simulator.trading import Trading
+
+Pair = tuple["Trading", Account]
+_DOLLARS = ("USDT", "USDC", "USD")
+
+
+def wallet_row(pairs: list[Pair], assets: tuple[str, ...]) -> Row:
+    """Return the wallet of a user, who has an account at each of some clearing houses."""
+    coins = []
+    equity = wallet = gains = initial = maintenance = ZERO
+    for asset, balance in pairs[0][1].balances.items():
+        price = _dollars(pairs, asset)
+        coin, figures = _coin(pairs, asset, balance, price)
+        total, gain, margin, kept = figures
+        wallet += total * price
+        gains += gain * price
+        equity += (total + gain) * price
+        initial += margin * price
+        maintenance += kept * price
+        if not assets or asset in assets:
+            coins.append(coin)
+    return {
+        "accountType": "UNIFIED",
+        "accountLTV": "0",
+        "accountIMRate": plain(money(initial / equity)) if equity > 0 else "0",
+        "accountMMRate": plain(money(maintenance / equity)) if equity > 0 else "0",
+        "totalEquity": plain(money(equity)),
+        "totalWalletBalance": plain(money(wallet)),
+        "totalMarginBalance": plain(money(wallet + gains)),
+        "totalAvailableBalance": plain(money(equity - initial)),
+        "totalPerpUPL": plain(money(gains)),
+        "totalInitialMargin": plain(money(initial)),
+        "totalMaintenanceMargin": plain(money(maintenance)),
+        "coin": coins,
+    }
+
+
+def _coin(
+    pairs: list[Pair], asset: str, balance: Balance, price: Decimal
+) -> tuple[Row, tuple[Decimal, Decimal, Decimal, Decimal]]:
+    """Return a coin's row, and its total, unrealized gain, initial and maintenance margin."""
+    gain = held = kept = realised = ZERO
+    available = min(trading.available(account, asset) for trading, account in pairs)
+    for trading, account in pairs:
+        for position in account.positions.values():
+            units = units_in(position.market)
+            if units.settle != asset:
+                continue
+            realised += position.realised
+            if position.lots:
+                gain += trading.unrealised(position)
+                held += position_margin(units, position)
+                value = units.value_at(position.entry, abs(position.lots))
+                kept += money(value * MAINTENANCE)
+    total = balance.total
+    ordered = max(ZERO, total - balance.locked - held - available)
+    row = {
+        "coin": asset,
+        "equity": plain(total + gain),
+        "usdValue": plain(money((total + gain) * price)),
+        "walletBalance": plain(total),
+        "free": "",
+        "locked": plain(balance.locked),
+        "spotHedgingQty": "0",
+        "borrowAmount": "0",
+        "availableToWithdraw": plain(max(ZERO, available)),
+        "accruedInterest": "0",
+        "totalOrderIM": plain(ordered),
+        "totalPositionIM": plain(held),
+        "totalPositionMM": plain(kept),
+        "unrealisedPnl": plain(gain),
+        "cumRealisedPnl": plain(realised),
+        "bonus": "0",
+        "marginCollateral": True,
+        "collateralSwitch": True,
+        "availableToBorrow": "",
+        "spotBorrow": "0",
+    }
+    return row, (total, gain, held + ordered, kept)
+
+
+def _dollars(pairs: list[Pair], asset: str) -> Decimal:
+    """Return what one unit of an asset is worth, by the last price of some market of it."""
+    if asset in _DOLLARS:
+        return Decimal(1)
+    for trading, _ in pairs:
+        for market in trading.ledger.markets.values():
+            if market.instrument.base == asset:
+                return units_in(market).tick * market.stats.last
+    return ZERO

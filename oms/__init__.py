@@ -1,0 +1,1 @@
+"""Orders, positions and risk; the strategies' side of the system."""
