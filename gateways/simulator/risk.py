@@ -23,17 +23,12 @@ def liquidate_all(trading: "Trading", account: Account, now_ms: int) -> bool:
     found = False
     for position in held:
         if position.isolated and _is_bankrupt(trading, [position], position.margin):
-            liquidate(trading, account, position.market, now_ms)
+            _close(trading, account, [position], now_ms)
             found = True
     for asset in dict.fromkeys(position.market.instrument.settle for position in held):
-        cross = [
-            position
-            for position in held
-            if position.lots
-            and not position.isolated
-            and position.market.instrument.settle == asset
-        ]
-        isolated = sum((p.margin for p in held if p.isolated and p.lots), ZERO)
+        settled = [p for p in held if p.lots and p.market.instrument.settle == asset]
+        cross = [position for position in settled if not position.isolated]
+        isolated = sum((p.margin for p in settled if p.isolated), ZERO)
         if cross and _is_bankrupt(trading, cross, account.balances[asset].free - isolated):
             for market in {id(p.market): p.market for p in cross}.values():
                 liquidate(trading, account, market, now_ms)
@@ -57,22 +52,32 @@ def liquidate(
     trading: "Trading", account: Account, market: SimulatedBook, now_ms: int
 ) -> list[Order]:
     """Cancel the orders in a contract and close its positions; make up for what is lost beyond."""
-    symbol, ledger = market.instrument.symbol, trading.ledger
+    symbol = market.instrument.symbol
     trading.cancel_all(account, now_ms, symbol=symbol, why=Why.LIQUIDATION)
-    asset = market.instrument.settle
-    balance = ledger.balance(account, asset)
+    sides = (account.positions.get((symbol, side)) for side in ("net", "long", "short"))
+    return _close(trading, account, [p for p in sides if p is not None and p.lots], now_ms)
+
+
+def _close(
+    trading: "Trading", account: Account, positions: list[Position], now_ms: int
+) -> list[Order]:
+    """Cancel the orders for some positions of one contract, and close them."""
     orders = []
-    for side in ("net", "long", "short"):
-        position = account.positions.get((symbol, side))
-        if position is not None and position.lots:
-            terms = _closing(trading, position, abs(position.lots), far=True)
-            margin, before = position.margin, balance.free
-            orders.append(trading.force(account, terms, Why.LIQUIDATION, now_ms, through=1))
-            beyond = before - balance.free - margin
-            if position.isolated and beyond > 0:
-                ledger.transfer(account, asset, beyond, "insurance", now_ms)
-    if orders and balance.free < 0 and not _has_positions(account, asset):
-        ledger.transfer(account, asset, -balance.free, "insurance", now_ms)
+    for position in positions:
+        market, ledger = position.market, trading.ledger
+        asset = market.instrument.settle
+        balance = ledger.balance(account, asset)
+        for order in trading.open_orders(account, market.instrument.symbol):
+            if order.terms.position_side == position.side:
+                trading.cancel(order, now_ms, Why.LIQUIDATION)
+        terms = _closing(trading, position, abs(position.lots), far=True)
+        margin, before = position.margin, balance.free
+        orders.append(trading.force(account, terms, Why.LIQUIDATION, now_ms, through=1))
+        beyond = before - balance.free - margin
+        if position.isolated and beyond > 0:
+            ledger.transfer(account, asset, beyond, "insurance", now_ms)
+        if balance.free < 0 and not _has_positions(account, asset):
+            ledger.transfer(account, asset, -balance.free, "insurance", now_ms)
     return orders
 
 
