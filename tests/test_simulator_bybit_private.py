@@ -561,3 +561,43 @@ def test_private_messages_can_be_lost_on_request():
             return (await message(socket))["topic"]
 
     assert with_rest(use) == "execution"
+
+
+@pytest.mark.parametrize("names", [(CONTRACT, SPOT), (SPOT, CONTRACT)])
+def test_an_account_that_is_opened_while_running_has_all_categories_and_one_wallet(names):
+    async def use(venue, rest):
+        for name in names:
+            body = {"account": {"key": "new", "balances": {"USDT": "5"}}, "venue": name}
+            await rest.http.post(venue.base("control") + "/accounts", data=json.dumps(body))
+            venue.venues[CONTRACT].desk.member("new")
+        member = venue.venues[CONTRACT].desk.member("new")
+        contract, spot = (venue.venues[name].trading.by_key("new") for name in names)
+        return set(member.accounts), contract.balances is spot.balances
+
+    assert with_rest(use) == ({CONTRACT, SPOT}, True)
+
+
+def test_spot_orders_cannot_spend_what_carries_a_contract():
+    async def use(venue, rest):
+        trading, account = books(venue)
+        spot, same = books(venue, SPOT)
+        await rest.create(orderType="Market", qty="10")
+        free = account.balances["USDT"].free
+        code, _ = await rest.create(**SPOTS, price=price(venue, 0.99), qty=f"{free / 60000:.3f}")
+        available = trading.available(account, "USDT")
+        return code, available < free, spot.available(same, "USDT") == available
+
+    assert with_rest(use) == (170131, True, True)
+
+
+def test_a_spot_trade_is_not_the_last_one_of_the_contract_of_the_same_name():
+    async def use(venue, rest):
+        await rest.create(orderType="Market")
+        for _ in range(len(books(venue)[1].fills) + 1):
+            await rest.create(**SPOTS, orderType="Market", qty="100")
+        _, result = await rest.get("/v5/position/list", **LINEAR)
+        (position,) = result["list"]
+        return position["seq"], books(venue)[1].fills[-1].sequence
+
+    sequence, expected = with_rest(use)
+    assert sequence == expected

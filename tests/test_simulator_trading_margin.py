@@ -1,7 +1,5 @@
 """Margin on the simulated venue: what carries which position, and what open orders must hold."""
 
-
-
 from engine.common import OrderType, Side, TimeInForce
 from gateways.simulator.account import AccountSettings, OrderTerms, Prevention, Status
 from gateways.simulator.simulation import Simulation

@@ -286,6 +286,8 @@ class Account:
     public_key: str = ""
     """PEM of an Ed25519 or RSA key: then signatures are made with its private half."""
     balances: dict[str, Balance] = field(default_factory=dict)
+    partners: list["Account"] = field(default_factory=list, repr=False)
+    """Accounts at other clearing houses that have the same ``balances``."""
     positions: dict[tuple[str, str], Position] = field(default_factory=dict)
     """By symbol and side."""
     orders: dict[int, Order] = field(default_factory=dict)

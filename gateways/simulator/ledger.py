@@ -33,7 +33,6 @@ from gateways.simulator.margin import (
     money,
     position_margin,
     profit,
-    units_of,
 )
 from gateways.simulator.rules import TradingRules
 from gateways.simulator.simulation import SimulatedBook
@@ -53,14 +52,13 @@ class Ledger:
         self.listeners: list[Callable[[Event], None]] = []
         self.live: dict[int, Order] = {}
         """Orders of all accounts by id."""
-        self._units = {name: units_of(market.instrument) for name, market in self.markets.items()}
         self._sequence = self._payments = ids_used
         self._assets: dict[int, tuple[Account, dict[str, None]]] = {}
         self._positions: dict[tuple[int, str, str], tuple[Account, Position]] = {}
 
     def units(self, market: SimulatedBook) -> Units:
         """Return what ticks and lots of a market are."""
-        return self._units[market.instrument.symbol]
+        return market.units
 
     def emit(self, event: Event) -> None:
         """Tell the listeners."""
@@ -128,11 +126,12 @@ class Ledger:
         """Return what of an asset can be spent, or stand behind new orders, at mark prices."""
         balance = account.balances.get(asset)
         free = balance.free - balance.reserved if balance is not None else ZERO
-        for position in account.positions.values():
-            if position.lots and position.market.instrument.settle == asset:
-                free -= position.margin
-                if not position.isolated:
-                    free += self.unrealised(position)
+        for holder in (account, *account.partners):
+            for position in holder.positions.values():
+                if position.lots and position.market.instrument.settle == asset:
+                    free -= position.margin
+                    if not position.isolated:
+                        free += self.unrealised(position)
         return free
 
     # What is held for an open order.

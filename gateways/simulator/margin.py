@@ -6,14 +6,18 @@ profit and loss, margin, funding), rounded half even; the value of a spot trade 
 
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import TYPE_CHECKING
 
-from gateways.simulator.account import ZERO, Position
 from gateways.simulator.instruments import Instrument, Market
+
+if TYPE_CHECKING:
+    from gateways.simulator.account import Position
 
 MONEY_DECIMALS = 8
 ENTRY_DECIMALS = 12
 """Of average entry prices."""
 _CONTEXT = Context(prec=40, rounding=ROUND_HALF_EVEN)
+_ZERO = Decimal(0)
 _MONEY = Decimal(1).scaleb(-MONEY_DECIMALS)
 _ENTRY = Decimal(1).scaleb(-ENTRY_DECIMALS)
 
@@ -90,16 +94,16 @@ def profit(units: Units, lots: int, entry: Decimal, price: Decimal) -> Decimal:
     return money(_CONTEXT.multiply(difference, units.worth * lots))
 
 
-def change_position(units: Units, position: Position, lots: int, price: Decimal) -> Decimal:
+def change_position(units: Units, position: "Position", lots: int, price: Decimal) -> Decimal:
     """Add lots (negative: sold) at a price; return the profit of what that closed."""
     held = position.lots
     closed = 0
     if held * lots < 0:
         closed = min(abs(held), abs(lots)) * (1 if held > 0 else -1)
-    realised = profit(units, closed, position.entry, price) if closed else ZERO
+    realised = profit(units, closed, position.entry, price) if closed else _ZERO
     position.lots = held + lots
     if not position.lots:
-        position.entry = ZERO
+        position.entry = _ZERO
     elif held * position.lots <= 0:
         position.entry = price  # opened, or turned over
     elif not closed:
@@ -122,8 +126,8 @@ def initial_margin(value: Decimal, leverage: int) -> Decimal:
     return money(_CONTEXT.divide(value, Decimal(leverage)))
 
 
-def position_margin(units: Units, position: Position) -> Decimal:
+def position_margin(units: Units, position: "Position") -> Decimal:
     """Return the initial margin of a position, at its entry price."""
     if not position.lots:
-        return ZERO
+        return _ZERO
     return initial_margin(units.value_at(position.entry, abs(position.lots)), position.leverage)

@@ -1,12 +1,13 @@
 """All generated books behind one ``advance``: deterministic from the seed and the steps taken."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from engine.errors import ConfigError
 from gateways.simulator.flow import FairValue, OrderFlow
 from gateways.simulator.instruments import Instrument, Listing, Market, choose
+from gateways.simulator.margin import Units, units_of
 from gateways.simulator.market import Reference, Statistics
 from gateways.simulator.matching import OrderBook, Outcome, UpdateIds
 
@@ -40,6 +41,11 @@ class SimulatedBook:
     fair: FairValue
     stats: Statistics
     reference: Reference | None
+    units: Units = field(init=False)
+    """What its ticks and lots are worth; a change of the instrument changes them never."""
+
+    def __post_init__(self) -> None:
+        self.units = units_of(self.instrument)
 
 
 Observer = Callable[[SimulatedBook, Outcome], None]

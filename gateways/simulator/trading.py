@@ -73,6 +73,8 @@ class Trading:
         self.listeners = self.ledger.listeners
         self._intake = Intake(self.ledger)
         self.dead_man = DeadMan()
+        self.opened: Callable[[Account], None] = lambda account: None
+        """Called with each new account, before anything is told of it."""
         self._publish = publish
         self._last_id = _FIRST_ORDER_ID + ids_used
         self._triggers = Triggers()
@@ -103,9 +105,10 @@ class Trading:
             if not (amount.is_finite() and amount >= 0):
                 raise ConfigError(f"accounts: balance of {asset} is no amount: {text!r}")
             self.ledger.transfer(account, asset, amount, "deposit", 0)
-        self.ledger.flush("deposit", 0)
         self.accounts.append(account)
         self._keys[account.key] = account
+        self.opened(account)
+        self.ledger.flush("deposit", 0)
         return account
 
     def by_key(self, key: str) -> Account | None:

@@ -79,13 +79,21 @@ class Desk:
     def join(self, venue: "BybitVenue") -> None:
         """Serve a venue's categories; users who are known already keep their one wallet."""
         for account in venue.clearing.accounts:
-            for other in set(self.venues.values()):
-                known = other.clearing.by_key(account.key)
-                if known is not None:
-                    account.balances = known.balances
+            self.welcome(venue, account)
         for category in venue.dialect.categories:
             self.venues[category] = venue
-        self._members.clear()
+
+    def welcome(self, venue: "BybitVenue", account: Account) -> None:
+        """Give a new account the wallet that its user has at another venue, if there is one."""
+        for other in dict.fromkeys(self.venues.values()):
+            known = other.clearing.by_key(account.key)
+            if known is not None and known is not account:
+                account.balances = known.balances
+                account.partners.append(known)
+                known.partners.append(account)
+        member = self._members.get(account.key)
+        if member is not None:
+            member.accounts[venue.name] = account
 
     def venue(self, category: str) -> "BybitVenue":
         """Return who serves a category; raises ApiError."""
@@ -93,10 +101,6 @@ class Desk:
         if venue is None:
             raise parameter("Category is invalid")
         return venue
-
-    def tradings(self) -> list["Trading"]:
-        """Return the clearing houses, each once."""
-        return [venue.clearing for venue in dict.fromkeys(self.venues.values())]
 
     def market(self, category: str, symbol: str) -> SimulatedBook | None:
         """Return a listed market of a category."""
@@ -118,8 +122,6 @@ class Desk:
         if not accounts:
             return None
         first = next(iter(accounts.values()))
-        for account in accounts.values():
-            account.balances = first.balances  # also of an account that came later
         member = Member(key, first.uid, accounts, PrivateFeed(), UserLimits(factor))
         self._members[key] = member
         return member
@@ -169,7 +171,8 @@ class Desk:
         if isinstance(event, OrderEvent):
             self._order(trading, event)
             return
-        member = self.member(event.account.key)
+        # Who has never come has nobody who listens.
+        member = self._members.get(event.account.key)
         if member is None:
             return
         if isinstance(event, PositionEvent):
@@ -199,17 +202,18 @@ class Desk:
 
     def _order(self, trading: "Trading", event: OrderEvent) -> None:
         order, fill, change = event.order, event.fill, event.change
-        member = self.member(order.account.key)
+        key, instrument = order.account.key, order.market.instrument
+        category, spot = str(instrument.market), is_spot(instrument)
+        if fill is not None and not spot:
+            self._sequences[key, instrument.symbol] = fill.sequence
+        member = self._members.get(key)
         if (
             member is None
             or change is Change.PREVENTED
             or (change is Change.NEW and _passes(order))
         ):
             return
-        instrument = order.market.instrument
-        category, spot = str(instrument.market), is_spot(instrument)
         if fill is not None:
-            self._sequences[member.key, instrument.symbol] = fill.sequence
             if not spot and not order.forced and _heard(member, "execution.fast", category):
                 self._publish(member, "execution.fast", category, fast_row(fill), event.time_ms)
             if _heard(member, "execution", category):

@@ -22,13 +22,10 @@ from gateways.simulator.bybit.ids import order_text, trade_text
 from gateways.simulator.instruments import Instrument, Market
 from gateways.simulator.margin import (
     MONEY_DECIMALS,
-    Units,
     initial_margin,
     money,
     position_margin,
-    units_of,
 )
-from gateways.simulator.simulation import SimulatedBook
 
 Row = dict[str, Any]
 
@@ -54,18 +51,6 @@ _FUNDING_IDS = 1 << 64
 """Ids of funding payments stand above those of trades."""
 
 
-_units: dict[tuple[str, str], Units] = {}
-
-
-def units_in(market: SimulatedBook) -> Units:
-    """Return what ticks and lots of a market are; they never change."""
-    key = (market.venue, market.instrument.symbol)
-    units = _units.get(key)
-    if units is None:
-        units = _units[key] = units_of(market.instrument)
-    return units
-
-
 def plain(amount: Decimal) -> str:
     """Write a decimal without exponent and without zeros at the end."""
     text = format(amount, "f")
@@ -89,7 +74,7 @@ def order_id(order: Order) -> str:
 
 def _executed(order: Order) -> tuple[Decimal, str]:
     """Return what has been executed, in the currency of the value, and its average price."""
-    units = units_in(order.market)
+    units = order.market.units
     if not units.inverse:
         value = order.value * (units.worth / units.lot)
         return value, plain(money(order.average)) if order.filled else ""
@@ -102,7 +87,7 @@ def _executed(order: Order) -> tuple[Decimal, str]:
 def order_row(order: Order) -> Row:
     """Return an order as it is now."""
     instrument, terms = order.market.instrument, order.terms
-    spot, units = is_spot(instrument), units_in(order.market)
+    spot, units = is_spot(instrument), order.market.units
     price, quantity = instrument.price, instrument.quantity
     end = ending(order)
     value, average = _executed(order)
@@ -188,7 +173,7 @@ def execution_row(fill: AccountFill, mark: Decimal, fee_rate: Decimal) -> Row:
         "execPrice": price.text(fill.price),
         "execQty": quantity.text(fill.quantity),
         "execType": _EXECUTED_AS.get(order.forced, "Trade"),
-        "execValue": plain(units_in(order.market).value(fill.price, fill.quantity)),
+        "execValue": plain(order.market.units.value(fill.price, fill.quantity)),
         "execTime": str(fill.time_ms),
         "feeCurrency": fill.fee_asset if spot else "",
         "isMaker": fill.maker,
@@ -248,7 +233,7 @@ def funding_row(payment: FundingPayment) -> Row:
         "execPrice": plain(money(payment.mark)),
         "execQty": instrument.quantity.text(lots),
         "execType": "Funding",
-        "execValue": plain(money(units_in(payment.market).value_at(payment.mark, lots))),
+        "execValue": plain(money(payment.market.units.value_at(payment.mark, lots))),
         "execTime": str(payment.time_ms),
         "feeCurrency": "",
         "isMaker": False,
@@ -268,7 +253,7 @@ def funding_row(payment: FundingPayment) -> Row:
 def position_row(position: Position, mark: Decimal, unrealised: Decimal, *, live: bool) -> Row:
     """Return a position; the topic (``live``) calls the entry price otherwise than REST."""
     instrument = position.market.instrument
-    units = units_in(position.market)
+    units = position.market.units
     lots = abs(position.lots)
     value = units.value_at(position.entry, lots) if lots else ZERO
     margin = position_margin(units, position)

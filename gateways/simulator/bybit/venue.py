@@ -53,6 +53,7 @@ class BybitVenue(Venue):
         self.rest.serve(self.streams)
         self.make_trading(markets, seed)
         self.clearing.listeners.append(self._hear)
+        self.clearing.opened = lambda account: self.desk.welcome(self, account)
         self.desk.join(self)
         self.private = PrivateRest(self, self.desk)
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from gateways.simulator.account import ZERO, Account, Balance
-from gateways.simulator.bybit.shapes import MAINTENANCE, Row, plain, units_in
+from gateways.simulator.bybit.shapes import MAINTENANCE, Row, plain
 from gateways.simulator.margin import money, position_margin
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ def _coin(
 ) -> tuple[Row, tuple[Decimal, Decimal, Decimal, Decimal]]:
     """Return a coin's row, and its total, unrealized gain, initial and maintenance margin."""
     gain = held = kept = realised = ZERO
-    available = min(trading.available(account, asset) for trading, account in pairs)
+    available = pairs[0][0].available(pairs[0][1], asset)
     for trading, account in pairs:
         for position in account.positions.values():
-            units = units_in(position.market)
+            units = position.market.units
             if units.settle != asset:
                 continue
             realised += position.realised
@@ -99,5 +99,5 @@ def _dollars(pairs: list[Pair], asset: str) -> Decimal:
     for trading, _ in pairs:
         for market in trading.ledger.markets.values():
             if market.instrument.base == asset:
-                return units_in(market).tick * market.stats.last
+                return market.units.tick * market.stats.last
     return ZERO
