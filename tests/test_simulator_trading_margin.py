@@ -1,5 +1,7 @@
 """Margin on the simulated venue: what carries which position, and what open orders must hold."""
 
+from decimal import Decimal
+
 from engine.common import OrderType, Side, TimeInForce
 from gateways.simulator.account import AccountSettings, OrderTerms, Prevention, Status
 from gateways.simulator.simulation import Simulation
@@ -76,3 +78,77 @@ def test_only_the_side_of_an_isolated_contract_that_is_bankrupt_is_closed():
     desk.tick()
     assert (desk.position("long").lots, desk.position("short").lots) == (0, -300)
     assert closing.status is Status.NEW
+
+
+def test_the_margin_is_looked_at_again_only_after_something_has_moved(monkeypatch):
+    desk = linear()
+    looked = []
+    monkeypatch.setattr(
+        "gateways.simulator.trading.liquidate_all",
+        lambda trading, account, marks, now_ms: looked.append(account.key),
+    )
+    desk.tick()
+    assert looked == []
+    desk.buy(quantity=10)
+    desk.tick()
+    desk.tick()
+    assert looked == ["first"]
+    desk.moves_to(desk.middle + 5)
+    desk.tick()
+    desk.trading.deposit(desk.account, "USDT", Decimal(1), desk.now_ms)
+    desk.tick()
+    desk.trading.set_leverage(desk.account, "BTCUSDT", 5, desk.now_ms)
+    desk.tick()
+    assert looked == ["first"] * 4
+    desk.sell(quantity=10)
+    desk.moves_to(desk.middle)
+    desk.tick()
+    assert looked == ["first"] * 4
+
+
+# What open orders must hold.
+
+
+def test_a_closing_order_needs_margin_once_the_position_has_gone():
+    desk = linear()
+    desk.buy(quantity=3000)
+    resting = desk.sell(desk.middle + 50, 3000)
+    assert resting.locked == 0
+    desk.sell(quantity=3000, reduce_only=True)
+    value = resting.market.units.value(resting.price, 3000)
+    assert resting.locked == desk.account.balances["USDT"].reserved == value / 20
+    assert desk.trading.available(desk.account, "USDT") == desk.free("USDT") - value / 20
+
+
+def test_an_order_that_has_come_to_close_a_position_needs_no_margin_any_more():
+    desk = linear()
+    first = desk.sell(desk.middle + 50, 20)
+    second = desk.sell(desk.middle + 60, 20)
+    desk.buy(quantity=30)
+    assert first.locked == 0
+    assert second.locked > 0
+    desk.trading.cancel(first, desk.now_ms)
+    assert second.locked == desk.account.balances["USDT"].reserved == 0
+
+
+class Unread(dict):
+    """Orders that nobody may go through."""
+
+    def __iter__(self):
+        raise AssertionError("all orders are read")
+
+    values = items = keys = __iter__
+
+
+def test_an_order_and_its_fills_do_not_go_through_all_other_orders():
+    desk = linear()
+    desk.buy(quantity=30)
+    for _ in range(5):
+        desk.sell(desk.middle + 50, 10)
+        desk.sell(desk.middle + 60, 2, reduce_only=True)
+    for account in (desk.account, desk.other):
+        account.orders = Unread(account.orders)
+    desk.sell(desk.middle + 70, 10)
+    desk.buy(quantity=10)
+    desk.crowd(Side.BUY, desk.middle + 2, 10)
+    desk.tick()

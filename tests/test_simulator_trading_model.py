@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.common import OrderType, Side, TimeInForce
-from gateways.simulator.account import OrderEvent, Prevention, Refused, Status
+from gateways.simulator.account import OrderEvent, Prevention, Refused, Status, Working
 from gateways.simulator.intake import reduces
 from gateways.simulator.trading import TradingRules
 from tests import naive_accounts
@@ -205,6 +205,36 @@ def check_orders(desk, account):
         assert fees == order.fees
 
 
+def check_working(desk, account):
+    """Compare the running sums with a recount, and what is held with what must be."""
+    if desk.market.reference is None:
+        assert account.working == {}
+        return
+    for side in Side:
+        orders = [
+            order
+            for order in account.orders.values()
+            if order.terms.side is side and order.status is not Status.UNTRIGGERED
+        ]
+        working = account.working.get((desk.market.instrument.symbol, side, "net"), Working())
+        shrinking = [order for order in orders if reduces(order.terms)]
+        assert set(working.orders.values()) == set(orders)
+        assert working.lots == sum(order.left for order in orders)
+        assert working.ticks_lots == sum(order.left * order.price for order in orders)
+        assert working.shrinking == len(shrinking)
+        assert working.shrinking_lots == sum(order.left for order in shrinking)
+        assert working.held == sum(bool(order.locked) for order in orders)
+        closable, lots = -side * desk.position(account=account).lots, 0
+        for order in working.orders.values():
+            lots += order.left
+            opens = lots > max(0, closable) and order not in shrinking
+            expected = 0
+            if opens:
+                value = order.market.units.value(order.price, order.left)
+                expected = desk.trading.ledger.margin(account, order.market, value)
+            assert order.locked == expected
+
+
 def check_prevention(account):
     trades = defaultdict(list)
     for fill in account.fills:
@@ -244,6 +274,7 @@ def test_balances_positions_and_orders_equal_a_recount(venue, steps, rules):
             check_money(account)
             check_positions(account)
             check_orders(desk, account)
+            check_working(desk, account)
             check_prevention(account)
         check_crowd(desk)
 

@@ -196,6 +196,10 @@ class Order:
     amendments: int = 0
     forced: Why = Why.NONE
     """LIQUIDATION or DELEVERAGING: the venue placed it."""
+    shrinks: bool = False
+    """It can only make a position smaller."""
+    counted: tuple[int, int] = (0, 0)
+    """Its part in ``Working``: lots, and ticks times lots."""
 
     @property
     def market(self) -> SimulatedBook:
@@ -213,6 +217,27 @@ class Order:
         quantity = self.market.instrument.quantity
         units = Decimal(self.filled * quantity.step).scaleb(-quantity.decimals)
         return self.value / units if self.filled else ZERO
+
+
+WorkKey = tuple[str, Side, str]
+"""Symbol, side of the orders, side of the position."""
+
+
+@dataclass(slots=True)
+class Working:
+    """An account's orders that can trade in one contract on one side, for one position."""
+
+    orders: dict[int, Order] = field(default_factory=dict)
+    """Oldest first."""
+    lots: int = 0
+    """What is left of them."""
+    ticks_lots: int = 0
+    """Of those with a price."""
+    shrinking: int = 0
+    """How many only make the position smaller."""
+    shrinking_lots: int = 0
+    held: int = 0
+    """Behind how many of them there is margin."""
 
 
 @dataclass(slots=True, eq=False)
@@ -298,8 +323,10 @@ class Account:
     """The newest algo order by client id, live or not."""
     past: dict[int, Order] = field(default_factory=dict)
     """What ``history`` has, by id."""
-    reducing: dict[int, Order] = field(default_factory=dict)
-    """Live orders that only reduce a position, by id."""
+    working: dict[WorkKey, Working] = field(default_factory=dict)
+    """Of contracts only."""
+    stale: bool = True
+    """Something but a price has changed since its margin was last looked at."""
     history: deque[Order] = field(default_factory=lambda: deque(maxlen=HISTORY))
     """Ended ones, oldest first."""
     fills: deque[AccountFill] = field(default_factory=lambda: deque(maxlen=HISTORY))

@@ -180,19 +180,12 @@ class Intake:
         self, account: Account, terms: OrderTerms, quantity: int, but: Order | None
     ) -> bool:
         """Whether an order may make a position larger: then all of it needs margin."""
-        held = self.ledger.held(account, terms.market, terms.position_side)
-        closable = -held * terms.side
-        if closable <= 0:
-            return True
-        closing = sum(
-            order.left
-            for order in account.orders.values()
-            if order is not but
-            and order.terms.market is terms.market
-            and order.terms.side is terms.side
-            and order.terms.position_side == terms.position_side
-            and order.status is not Status.UNTRIGGERED
-        )
+        key = (terms.market.instrument.symbol, terms.side, terms.position_side)
+        closable = self.ledger.closable(account, key)
+        working = account.working.get(key)
+        closing = working.lots if working is not None else 0
+        if but is not None:
+            closing -= but.counted[0]
         return closing + quantity > closable
 
     def within_position(self, order: Order, quantity: int) -> int:

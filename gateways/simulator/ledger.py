@@ -25,6 +25,8 @@ from gateways.simulator.account import (
     Status,
     Transfer,
     Why,
+    Working,
+    WorkKey,
 )
 from gateways.simulator.margin import (
     Units,
@@ -52,6 +54,9 @@ class Ledger:
         self.listeners: list[Callable[[Event], None]] = []
         self.live: dict[int, Order] = {}
         """Orders of all accounts by id."""
+        self.holders: dict[str, dict[int, Account]] = {}
+        """Who has a position in a contract, by symbol and uid."""
+        self._unsettled: dict[tuple[int, WorkKey], tuple[Account, WorkKey]] = {}
         self._sequence = self._payments = ids_used
         self._assets: dict[int, tuple[Account, dict[str, None]]] = {}
         self._positions: dict[tuple[int, str, str], tuple[Account, Position]] = {}
@@ -68,11 +73,23 @@ class Ledger:
     def touch(self, account: Account, asset: str) -> None:
         """Remember that a balance has changed."""
         self._assets.setdefault(account.uid, (account, {}))[1][asset] = None
+        account.stale = True
+        for partner in account.partners:
+            partner.stale = True
 
     def touch_position(self, account: Account, position: Position) -> None:
         """Remember that a position has changed."""
-        key = (account.uid, position.market.instrument.symbol, position.side)
-        self._positions[key] = (account, position)
+        symbol = position.market.instrument.symbol
+        self._positions[account.uid, symbol, position.side] = (account, position)
+        for side in Side:
+            key = (symbol, side, position.side)
+            if key in account.working:
+                self._unsettled[account.uid, key] = (account, key)
+        holders = self.holders.setdefault(symbol, {})
+        if position.lots:
+            holders[account.uid] = account
+        elif not any(self.held(account, position.market, side) for side in ("long", "short")):
+            holders.pop(account.uid, None)
 
     def flush(self, why: str, now_ms: int) -> None:
         """Tell of the balances and positions that an operation has changed."""
@@ -134,6 +151,69 @@ class Ledger:
                         free += self.unrealised(position)
         return free
 
+    # What is open.
+
+    def count(self, order: Order) -> None:
+        """Keep the sums of ``Working``; to be called when an order has changed."""
+        terms = order.terms
+        if terms.market.units.spot:
+            return
+        left = 0 if order.status is Status.UNTRIGGERED else order.left
+        now = (left, left * order.price)
+        if now == order.counted:
+            return
+        account, (before, value_before) = order.account, order.counted
+        key = (terms.market.instrument.symbol, terms.side, terms.position_side)
+        working = account.working.get(key)
+        if working is None:
+            working = account.working[key] = Working()
+        more, order.counted = left - before, now
+        working.lots += more
+        working.ticks_lots += now[1] - value_before
+        if order.shrinks:
+            working.shrinking_lots += more
+            working.shrinking += (left > 0) - (before > 0)
+        if left:
+            working.orders[order.id] = order
+        else:
+            working.orders.pop(order.id, None)
+        self._unsettled[account.uid, key] = (account, key)
+
+    def unsettled(self) -> list[tuple[Account, WorkKey]]:
+        """Return whose open orders may not fit their positions any more, and which; once."""
+        if not self._unsettled:
+            return []
+        found, self._unsettled = list(self._unsettled.values()), {}
+        return found
+
+    def closable(self, account: Account, key: WorkKey) -> int:
+        """Return how many lots orders can trade before they turn the position over."""
+        symbol, side, position_side = key
+        position = account.positions.get((symbol, position_side))
+        return max(0, -position.lots * side) if position is not None else 0
+
+    def cover(self, account: Account, key: WorkKey) -> None:
+        """Hold margin for the open orders that would make a position larger, oldest first last.
+
+        An order that closes needs none; once those before it close the whole position, it needs it
+        all.
+        """
+        working, closable = account.working[key], self.closable(account, key)
+        if not working.held and working.lots <= closable:
+            return
+        if not closable and working.held == len(working.orders) - working.shrinking:
+            return
+        lots = 0
+        for order in working.orders.values():
+            lots += order.left
+            if order.shrinks or not order.book_id:
+                continue
+            if lots <= closable:
+                self.hold(order, ZERO)
+            elif not order.locked:
+                value = order.market.units.value(order.price, order.left)
+                self.hold(order, self.margin(account, order.market, value))
+
     # What is held for an open order.
 
     def asset_held(self, order: Order) -> str:
@@ -155,6 +235,11 @@ class Ledger:
             self.touch(order.account, balance.asset)
         else:
             balance.reserved += more
+            if bool(amount) is not bool(order.locked):
+                terms = order.terms
+                key = (terms.market.instrument.symbol, terms.side, terms.position_side)
+                working = order.account.working.setdefault(key, Working())
+                working.held += 1 if amount else -1
         order.locked = amount
 
     def needed(self, order: Order) -> Decimal:
@@ -204,6 +289,7 @@ class Ledger:
         account.fills.append(fill)
         if order.filled < order.quantity:
             order.status = Status.PARTIAL
+            self.count(order)
         else:
             self._retire(order, Status.FILLED, Why.NONE, now_ms)
         self.emit(OrderEvent(Change.TRADE, order, now_ms, fill))
@@ -269,9 +355,9 @@ class Ledger:
         order.status, order.ended, order.updated_ms = status, why, now_ms
         order.book_id = 0
         self.hold(order, ZERO)
+        self.count(order)
         self.live.pop(order.id, None)
         account.orders.pop(order.id, None)
-        account.reducing.pop(order.id, None)
         history = account.history
         if len(history) == history.maxlen:
             oldest = history.popleft()
@@ -321,6 +407,7 @@ class Ledger:
             if name == symbol:
                 position.leverage = leverage
                 position.margin = position_margin(units, position)
+        account.stale = True
         for order in account.orders.values():
             if order.market is market and order.price:
                 self.hold(order, self.needed(order))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from engine.common import OrderType, Side, TimeInForce
 from gateways.simulator.account import ZERO, Account, Order, OrderTerms, Position, Why
+from gateways.simulator.margin import profit
 from gateways.simulator.matching import Prevention
 from gateways.simulator.simulation import SimulatedBook
 
@@ -15,36 +16,47 @@ _FAR = 20
 """A liquidation goes through the book until one part in so many from the mark price."""
 
 
-def liquidate_all(trading: "Trading", account: Account, now_ms: int) -> bool:
-    """Close what an account's margin does not carry any more; return whether there was anything."""
+def liquidate_all(
+    trading: "Trading", account: Account, marks: dict[str, Decimal], now_ms: int
+) -> bool:
+    """Close what an account's margin does not carry any more; return whether there was anything.
+
+    ``marks`` has the mark prices that have been asked for already; a liquidation moves them.
+    """
     held = [position for position in account.positions.values() if position.lots]
     if not held:
         return False
     found = False
     for position in held:
-        if position.isolated and _is_bankrupt(trading, [position], position.margin):
+        if position.isolated and _is_bankrupt(trading, [position], position.margin, marks):
             _close(trading, account, [position], now_ms)
+            marks.clear()
             found = True
     for asset in dict.fromkeys(position.market.instrument.settle for position in held):
         settled = [p for p in held if p.lots and p.market.instrument.settle == asset]
         cross = [position for position in settled if not position.isolated]
         isolated = sum((p.margin for p in settled if p.isolated), ZERO)
-        if cross and _is_bankrupt(trading, cross, account.balances[asset].free - isolated):
+        if cross and _is_bankrupt(trading, cross, account.balances[asset].free - isolated, marks):
             for market in {id(p.market): p.market for p in cross}.values():
                 liquidate(trading, account, market, now_ms)
+            marks.clear()
             found = True
     return found
 
 
-def _is_bankrupt(trading: "Trading", positions: list[Position], margin: Decimal) -> bool:
+def _is_bankrupt(
+    trading: "Trading", positions: list[Position], margin: Decimal, marks: dict[str, Decimal]
+) -> bool:
     """Whether margin and unrealised profit are below what the positions must keep."""
-    ledger = trading.ledger
     needed = ZERO
     for position in positions:
-        units = ledger.units(position.market)
-        mark = ledger.mark(position.market)
+        market, units = position.market, position.market.units
+        symbol = market.instrument.symbol
+        mark = marks.get(symbol)
+        if mark is None:
+            mark = marks[symbol] = trading.mark(market)
         needed += units.value_at(mark, abs(position.lots)) * trading.rules.maintenance
-        margin += ledger.unrealised(position)
+        margin += profit(units, position.lots, position.entry, mark)
     return margin < needed
 
 

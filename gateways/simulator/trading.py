@@ -24,6 +24,7 @@ from gateways.simulator.account import (
     SettingEvent,
     Status,
     Why,
+    Working,
 )
 from gateways.simulator.instruments import Listing
 from gateways.simulator.intake import Intake, fits, open_orders, reduces, would_take
@@ -81,6 +82,7 @@ class Trading:
         self._expiries = Expiries()
         self._firing = False
         self._funding_ms = 0
+        self._marks: dict[str, int] = {}
         self._keys: dict[str, Account] = {}
         for market in self.ledger.markets.values():
             market.book.room = self._room
@@ -172,6 +174,7 @@ class Trading:
         _must_live(order)
         self._withdraw(order)
         self._end(order, why, now_ms)
+        self._settle(now_ms)
         self.ledger.flush("order", now_ms)
         return order
 
@@ -367,9 +370,10 @@ class Trading:
                 self._delist(symbol, now_ms)
             elif self._triggers.waits(symbol):
                 self._done(market, now_ms)
-        for account in self.accounts:
-            if liquidate_all(self, account, now_ms):
-                self._trim(account, now_ms)
+        marks: dict[str, Decimal] = {}
+        for account in self._at_risk():
+            if liquidate_all(self, account, marks, now_ms):
+                self._settle(now_ms)
                 self.ledger.flush("liquidation", now_ms)
 
     def force(
@@ -407,8 +411,11 @@ class Trading:
             terms.price,
             quantity,
             terms.client_id,
+            Status.UNTRIGGERED if terms.stop_price else Status.NEW,
             updated_ms=now_ms,
+            shrinks=not terms.market.units.spot and reduces(terms),
         )
+        self.ledger.count(order)
         account.orders[order.id] = self.ledger.live[order.id] = order
         if order.client_id:
             self._clients(order)[order.client_id] = order
@@ -423,7 +430,6 @@ class Trading:
         self.ledger.hold(order, hold)
         if terms.stop_price:
             units = self.ledger.units(terms.market)
-            order.status = Status.UNTRIGGERED
             self._triggers.add(order, price_for(terms.market, units, terms.trigger), units)
             self.ledger.emit(OrderEvent(Change.NEW, order, now_ms))
         else:
@@ -434,9 +440,6 @@ class Trading:
     def _match(self, order: Order, now_ms: int) -> None:
         """Bring an order into its book, and book what that does."""
         terms, market = order.terms, order.market
-        shrinks = not self.ledger.units(market).spot and reduces(terms)
-        if shrinks:
-            order.account.reducing[order.id] = order
         if would_take(terms, order.price):
             self._end(order, Why.POST_ONLY, now_ms)
             return
@@ -448,7 +451,7 @@ class Trading:
             order.id,
             order.account.uid,
             terms.prevention,
-            reduces=shrinks,
+            reduces=order.shrinks,
         )
         outcome.forced = order.forced is Why.LIQUIDATION
         if outcome.rested:
@@ -527,6 +530,7 @@ class Trading:
         else:
             order.quantity = order.filled
             self.ledger.finish(order, Status.FILLED, Why.NONE, Change.AMENDED, now_ms)
+        self._settle(now_ms)
         self.ledger.flush("order", now_ms)
         return order
 
@@ -551,6 +555,7 @@ class Trading:
             order.terms = replace(order.terms, stop_price=terms.stop_price)
             self._triggers.add(order, price_for(order.market, units, terms.trigger), units)
         self.ledger.hold(order, hold)
+        self.ledger.count(order)
         self.ledger.emit(OrderEvent(Change.AMENDED, order, now_ms))
         if not waits and not stays:
             self._match(order, now_ms)
@@ -572,9 +577,7 @@ class Trading:
 
     def _done(self, market: SimulatedBook, now_ms: int, why: str = "order") -> None:
         """End an operation: trigger what its trades trigger, and tell what has changed."""
-        for account in self.accounts:
-            if account.reducing:
-                self._trim(account, now_ms)
+        self._settle(now_ms)
         self.ledger.flush(why, now_ms)
         if self._firing or not self._triggers.waits(market.instrument.symbol):
             return
@@ -618,28 +621,46 @@ class Trading:
         order.quantity = quantity
         order.status, order.updated_ms = Status.NEW, now_ms
         ledger.hold(order, hold)
+        ledger.count(order)
         ledger.emit(OrderEvent(Change.TRIGGERED, order, now_ms))
         self._match(order, now_ms)
 
-    def _trim(self, account: Account, now_ms: int) -> None:
-        """Keep resting reduce-only orders within their position: the best-priced ones stay."""
-        left: dict[tuple[str, str], int] = {}
-        orders = [order for order in account.reducing.values() if order.book_id]
+    def _settle(self, now_ms: int) -> None:
+        """Fit open orders, and the margin behind them, to the positions that have changed."""
+        while unsettled := self.ledger.unsettled():
+            for account, key in unsettled:
+                most = self.ledger.closable(account, key)
+                if account.working[key].shrinking_lots > most:
+                    self._trim(account.working[key], most, now_ms)
+                self.ledger.cover(account, key)
+
+    def _trim(self, working: Working, most: int, now_ms: int) -> None:
+        """Keep resting reduce-only orders within ``most`` lots: the best-priced ones stay."""
+        orders = [order for order in working.orders.values() if order.shrinks and order.book_id]
         for order in sorted(orders, key=lambda order: (-order.price * order.terms.side, order.id)):
-            terms = order.terms
-            key = (terms.market.instrument.symbol, terms.position_side)
-            if key not in left:
-                held = self.ledger.held(account, terms.market, terms.position_side)
-                left[key] = max(0, -held * terms.side)
-            most = left[key]
             if order.left > most:
                 if not most or self.rules.reduce_only == "refuse":
                     self._withdraw(order)
                     self._end(order, Why.REDUCE_ONLY, now_ms)
                     continue
-                terms = replace(terms, price=order.price, quantity=order.filled + most)
+                terms = replace(order.terms, price=order.price, quantity=order.filled + most)
                 self._change(order, terms, order.locked, now_ms, keep_priority=True)
-            left[key] -= order.left
+            most -= order.left
+
+    def _at_risk(self) -> list[Account]:
+        """Return whose margin must be looked at: a mark price or something of theirs has moved."""
+        found: dict[int, Account] = {}
+        for symbol, holders in self.ledger.holders.items():
+            reference = self.ledger.markets[symbol].reference
+            if not holders or reference is None:
+                continue
+            mark = reference.mark
+            moved = self._marks.get(symbol) != mark
+            self._marks[symbol] = mark
+            found |= {uid: each for uid, each in holders.items() if moved or each.stale}
+        for account in found.values():
+            account.stale = False
+        return [found[uid] for uid in sorted(found)]
 
     def _delist(self, symbol: str, now_ms: int) -> None:
         for account in self.accounts:

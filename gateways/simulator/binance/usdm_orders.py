@@ -475,17 +475,17 @@ class UsdmOrders:
 
     def notional(self, order: Order) -> tuple[Decimal, Decimal]:
         """Return the value of the account's open bids and asks in an order's market."""
-        bids = asks = 0
-        market = order.market
-        for each in order.account.orders.values():
-            if each.market is not market:
-                continue
-            if each.terms.side is Side.BUY:
-                bids += each.price * each.left
-            else:
-                asks += each.price * each.left
-        unit = self.trading.price_units(market, 1) * self.trading.quantity_units(market, 1)
-        return unit * bids, unit * asks
+        units, working = order.market.units, order.account.working
+        symbol = order.market.instrument.symbol
+        bids, asks = (
+            sum(
+                working[symbol, side, kept].ticks_lots
+                for kept in _SIDES.values()
+                if (symbol, side, kept) in working
+            )
+            for side in (Side.BUY, Side.SELL)
+        )
+        return units.tick * units.lot * bids, units.tick * units.lot * asks
 
 
 def _fillable(terms: OrderTerms) -> bool:
