@@ -22,6 +22,7 @@ Map of the package, from the inside out:
 ``capture``       a recorded capture, paced, with its snapshots
 ``faults``        what is done to messages and answers on request
 ``hub``           topics, clients, prebuilt WebSocket frames, back-pressure
+``digits``        whole numbers as clients write them
 ``limits``        request-weight and connection budgets
 ``timetable``     which intervals are due
 ``session``       one connection: its clock, its limits, its end

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from engine.errors import ConfigError
 from gateways.simulator.account import Account, AccountSettings, Refused
+from gateways.simulator.digits import whole
 from gateways.simulator.statement import statement
 from gateways.simulator.trading import Trading
 
@@ -80,9 +81,10 @@ class Control:
 
     async def _state(self, request: web.Request) -> web.Response:
         text = request.query.get("levels", "10")
-        if not text.isdecimal():
+        levels = whole(text)
+        if levels is None:
             raise ConfigError(f"levels is a number, 0 for all, got {text!r}")
-        return _json(self._server.state(int(text) or None))
+        return _json(self._server.state(levels or None))
 
     async def _faults(self, request: web.Request) -> web.Response:
         return _json(msgspec.to_builtins(self._server.plan.faults))
@@ -119,9 +121,9 @@ class Control:
     async def _accounts(self, request: web.Request) -> web.Response:
         """Answer with the books of the accounts that ``venue``, ``key`` and ``past`` ask for."""
         text = request.query.get("past", "")
-        if text and not text.isdecimal():
+        past = whole(text) if text else None
+        if text and past is None:
             raise ConfigError(f"past is a number of orders and fills, got {text!r}")
-        past = int(text) if text else None
         venue, key = request.query.get("venue", ""), request.query.get("key", "")
         found: dict[str, dict[str, Any]] = {}
         for name, each in self._server.venues.items():

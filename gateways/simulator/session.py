@@ -1,6 +1,7 @@
 """One WebSocket connection, whatever the venue: its clock, its limits, its end."""
 
 import asyncio
+import logging
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gateways.simulator.venue import Venue
 
 _INBOUND_BYTES_MAX = 1 << 16
+_LOG = logging.getLogger(__name__)
 CLOSE_S = 0.5
 """How long the server waits for the client's half of the close handshake."""
 
@@ -187,6 +189,10 @@ class Session(ABC):
     def answer(self, client: Client, data: str | bytes) -> None:
         """Answer a message of the client."""
 
+    @abstractmethod
+    def refuse_broken(self, client: Client) -> None:
+        """Refuse a message that could not be answered."""
+
     def _ping(self, client: Client, now: float) -> None:
         if self._ponged < self._pinged:
             if now - self._pinged >= self._rules.pong_timeout_s:
@@ -203,4 +209,9 @@ class Session(ABC):
         elif message.type is WSMsgType.PING:
             await self._socket.pong(message.data)
         elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-            self.answer(client, message.data)
+            try:
+                self.answer(client, message.data)
+            except Exception:
+                # A defect of ours: the connection, and what others do on it, goes on.
+                _LOG.exception("%s cannot answer %.200r", self.venue.name, message.data)
+                self.refuse_broken(client)

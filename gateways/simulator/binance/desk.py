@@ -4,6 +4,7 @@ An ``Operation`` is one thing that a client can ask for, by whichever way. A ``D
 whose request it is (keys, signatures, timestamps), counts orders, and runs it.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -22,6 +23,7 @@ from gateways.simulator.trading import Trading
 RECV_WINDOW_MS = 5000
 RECV_WINDOW_MOST_MS = 60_000
 AHEAD_MS = 1000
+_WINDOW = re.compile(r"[0-9]{1,20}(\.[0-9]{1,3})?")
 _MICROSECONDS = 10**14
 """Timestamps above are in microseconds."""
 
@@ -148,10 +150,9 @@ class Desk:
         if sent > _MICROSECONDS:
             sent //= 1000
         window = parameters.optional("recvWindow")
-        try:
-            most = Decimal(window) if window else Decimal(RECV_WINDOW_MS)
-        except ArithmeticError:
-            raise codes.illegal("recvWindow", "^[0-9]+(\\.[0-9]{1,3})?$") from None
+        if window and not _WINDOW.fullmatch(window):
+            raise codes.illegal("recvWindow", "^[0-9]+(\\.[0-9]{1,3})?$")
+        most = Decimal(window or RECV_WINDOW_MS)
         if most > RECV_WINDOW_MOST_MS:
             raise ApiError(-1131, "recvWindow must be less than 60000.")
         now_ms = self.now_ms()

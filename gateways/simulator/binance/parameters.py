@@ -1,13 +1,15 @@
 """The parameters of a request as the venue reads them, and what it says of wrong ones."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
-from gateways.simulator.binance.codes import SYMBOL, ApiError, illegal, missing
+from gateways.simulator.binance.codes import ApiError, illegal, missing
 from gateways.simulator.binance.dialect import SYMBOL_PATTERN
 from gateways.simulator.instruments import Scale
 
+PARAMETERS_MOST = 100
+"""Of one request: they are read before it is known who sends them."""
 NUMBER_PATTERN = r"^[0-9]{1,20}$"
 DECIMAL_PATTERN = r"^([0-9]{1,20})(\.[0-9]{1,20})?$"
 SPOT_ID_PATTERN = r"^[a-zA-Z0-9-_]{1,36}$"
@@ -113,6 +115,21 @@ class Parameters:
             raise ApiError(-1104, text)
 
 
+def single(found: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return parameters by name; raises ApiError if one was sent twice."""
+    values: dict[str, str] = {}
+    for name, value in found:
+        if name in values:
+            raise ApiError(-1101, f"Duplicate values for parameter '{name}' detected.")
+        values[name] = value
+    return values
+
+
+def too_many() -> ApiError:
+    """Return the refusal of a request with more than ``PARAMETERS_MOST``."""
+    return ApiError(-1101, "Too many parameters sent for this endpoint.")
+
+
 def steps(value: Decimal, scale: Scale, decimals: int) -> int | None:
     """Return how many steps of a scale a value is; None if it is not a whole number of them.
 
@@ -123,10 +140,3 @@ def steps(value: Decimal, scale: Scale, decimals: int) -> int | None:
         raise ApiError(-1111, "Precision is over the maximum defined for this asset.")
     count = value.scaleb(scale.decimals) / scale.step
     return int(count) if count == count.to_integral_value() else None
-
-
-def check_symbol(symbol: str, known: Mapping[str, object]) -> str:
-    """Return a symbol that exists."""
-    if symbol not in known:
-        raise ApiError(*SYMBOL)
-    return symbol

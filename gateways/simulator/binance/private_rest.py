@@ -15,7 +15,12 @@ from aiohttp import web
 from gateways.simulator.account import Account
 from gateways.simulator.binance.codes import ORDER_FAULTS, UNSURE, ApiError, missing
 from gateways.simulator.binance.desk import Desk, Operation, Security
-from gateways.simulator.binance.parameters import Parameters
+from gateways.simulator.binance.parameters import (
+    PARAMETERS_MOST,
+    Parameters,
+    single,
+    too_many,
+)
 from gateways.simulator.binance.rest import Handler, Rest
 from gateways.simulator.binance.user_stream import UserStream
 from gateways.simulator.faults import NO_FAULT, RequestFate
@@ -127,13 +132,10 @@ class Parts:
             signed.append("&".join(kept))
         self.payload = "".join(signed).encode()
         for text in signed:
-            found = parse_qsl(text, keep_blank_values=True)
-            names = [name for name, _ in found]
-            if len(set(names)) != len(names):
-                twice = next(name for name in names if names.count(name) > 1)
-                raise ApiError(-1101, f"Duplicate values for parameter '{twice}' detected.")
+            if text.count("&") >= PARAMETERS_MOST:
+                raise too_many()
             # What stands in the query wins over the body.
-            self.values = dict(found) | self.values
+            self.values = single(parse_qsl(text, keep_blank_values=True)) | self.values
 
 
 class PrivateRest:

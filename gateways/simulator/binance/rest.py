@@ -12,6 +12,7 @@ from aiohttp import web
 from gateways.simulator.binance.codes import FAULT_BODIES, ApiError, illegal, missing
 from gateways.simulator.binance.dialect import SYMBOL_PATTERN, Dialect
 from gateways.simulator.binance.filters import exchange_info
+from gateways.simulator.binance.parameters import PARAMETERS_MOST, single, too_many
 from gateways.simulator.binance.source import Source
 from gateways.simulator.faults import FaultPlan
 from gateways.simulator.limits import WeightBudget
@@ -87,11 +88,9 @@ class Rest:
         return serve
 
     def _parameters(self, request: web.Request) -> dict[str, str]:
-        query = request.query
-        for name in query:
-            if len(query.getall(name)) > 1:
-                raise ApiError(-1101, f"Duplicate values for parameter '{name}' detected.")
-        return dict(query)
+        if len(request.query) > PARAMETERS_MOST:
+            raise too_many()
+        return single(request.query.items())
 
     def budget(self, remote: str | None) -> WeightBudget:
         """Return the budget of an address, for REST and WebSocket API together."""

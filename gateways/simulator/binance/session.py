@@ -125,6 +125,11 @@ class BinanceSession(Session):
         else:
             client.control(orjson.dumps({"result": result, "id": number}))
 
+    def refuse_broken(self, client: Client) -> None:
+        """Refuse a message that could not be answered."""
+        reply = {"error": {"code": 2, "msg": "Invalid request"}, "id": None}
+        client.control(orjson.dumps(reply))
+
     def _result(self, client: Client, request: Any) -> Any:  # noqa: ANN401 - JSON
         if not isinstance(request, dict) or "method" not in request:
             raise RequestError(2, "Invalid request: missing field `method` at line 1 column 1")

@@ -1,7 +1,8 @@
 """JSON as it came over the wire: a signature covers numbers in the form in which they were sent."""
 
 import json
-from typing import Any
+import re
+from typing import Any, NoReturn
 
 from gateways.simulator.binance.codes import ApiError
 
@@ -12,16 +13,38 @@ class _Raw(str):
     __slots__ = ()
 
 
-_DECODER = json.JSONDecoder(parse_int=_Raw, parse_float=_Raw)
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_int=_Raw, parse_float=_Raw, parse_constant=_refuse)
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_ID_TEXT = re.compile(r".{0,36}")
+ID_ERROR = (-1135, "Invalid 'id' in JSON request; expected an integer, string.")
 
 
 def parse(data: str | bytes) -> Any:  # noqa: ANN401 - JSON
     """Read JSON, its numbers as the text that they were; raises ValueError."""
-    return _DECODER.decode(data if isinstance(data, str) else data.decode())
+    read = data if isinstance(data, str) else data.decode()
+    try:
+        found = _DECODER.decode(read)
+        if "\\u" in read:
+            # Half of a surrogate pair is no character: it could not be sent back.
+            json.dumps(found, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return found
 
 
 def text(value: Any) -> str:  # noqa: ANN401 - JSON
-    """Write a value of ``parse`` as a parameter."""
+    """Write a value of ``parse`` as a parameter; raises ApiError for one nested too deeply."""
+    try:
+        return _text(value)
+    except RecursionError:
+        raise ApiError(-1135, "Invalid JSON Request") from None
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - JSON
     if isinstance(value, str):
         return str(value)
     if value is True or value is False:
@@ -34,10 +57,14 @@ def text(value: Any) -> str:  # noqa: ANN401 - JSON
 
 
 def number(value: Any) -> int | str | None:  # noqa: ANN401 - JSON
-    """Return a request id as it is to be sent back: numbers as numbers."""
+    """Return a request id as it is to be sent back, numbers as numbers; raises ApiError."""
     if isinstance(value, _Raw):
-        return int(value) if value.lstrip("-").isdecimal() else str(value)
-    return value if value is None or isinstance(value, str) else text(value)
+        if not _INTEGER.fullmatch(value):
+            raise ApiError(*ID_ERROR)
+        return int(value)
+    if value is None or (isinstance(value, str) and _ID_TEXT.fullmatch(value)):
+        return value
+    raise ApiError(*ID_ERROR)
 
 
 def rows(name: str, data: str) -> list[dict[str, str]]:
@@ -62,4 +89,4 @@ def items(name: str, data: str) -> list[Any]:
 def _quoted(value: Any) -> str:  # noqa: ANN401 - JSON
     if isinstance(value, str) and not isinstance(value, _Raw):
         return json.dumps(value, ensure_ascii=False)
-    return text(value)
+    return _text(value)

@@ -5,7 +5,6 @@ the wire and not percent-encoded. Source: binance-spot-api-docs web-socket-api.m
 """
 
 import asyncio
-import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 CONNECT_WEIGHT = 2
 SUBSCRIPTIONS_MOST = 1000
-_ID_TEXT = re.compile(r"^.{0,36}$")
+_NO_REQUEST = (-1135, "Invalid JSON Request")
 _MINE = ("apiKey", "signature", "timestamp", "recvWindow", "returnRateLimits")
 """Parameters that the API reads, not the operation."""
 _PUBLIC = {
@@ -104,23 +103,25 @@ class ApiSession(Session):
             request = wire.parse(data)
         except ValueError:
             request = None
-        known = isinstance(request, dict)
-        number = wire.number(request.get("id")) if known else None
-        sent = request.get("params") if known else None
+        number: int | str | None = None
         parameters: dict[str, str] = {}
-        if isinstance(sent, dict):
-            parameters = {name: wire.text(value) for name, value in sent.items()}
-        tells = parameters.get("returnRateLimits", "true") == "true" and self._tells_limits
+        tells = self._tells_limits
         operation: Operation | None = None
         account: Account | None = None
         fate = NO_FAULT
         status, body = 200, None
         try:
-            if not known or not isinstance(request.get("method"), str):
-                raise ApiError(-1135, "Invalid JSON Request")
-            if "id" not in request or (isinstance(number, str) and not _ID_TEXT.match(number)):
-                raise ApiError(-1135, "Invalid 'id' in JSON request; expected an integer, string.")
-            method = request["method"]
+            if not isinstance(request, dict):
+                raise ApiError(*_NO_REQUEST)
+            number = wire.number(request.get("id"))
+            method, sent = request.get("method"), request.get("params")
+            if not isinstance(method, str):
+                raise ApiError(*_NO_REQUEST)
+            if "id" not in request:
+                raise ApiError(*wire.ID_ERROR)
+            if isinstance(sent, dict):
+                parameters = {name: wire.text(value) for name, value in sent.items()}
+            tells = tells and parameters.get("returnRateLimits", "true") == "true"
             operation = self._desk.operations.get(method)
             if operation is None or operation.security is Security.NONE:
                 operation = None
@@ -139,6 +140,10 @@ class ApiSession(Session):
             self._send(client, reply, fate)
         elif not fate.events_first:
             self._release()
+
+    def refuse_broken(self, client: Client) -> None:
+        """Refuse a message that could not be answered."""
+        client.control(self._reply(None, 400, ApiError(*_NO_REQUEST), None, tells=False))
 
     def _reply(
         self,

@@ -1,5 +1,7 @@
 """Order ids as Bybit writes them: UUIDs for contracts, numbers for spot; both lead back."""
 
+from gateways.simulator.digits import whole
+
 _BITS = 64
 _MASK = (1 << _BITS) - 1
 _FACTOR = 0x9E3779B97F4A7C15
@@ -20,7 +22,7 @@ def order_text(number: int, *, spot: bool) -> str:
 def order_number(text: str, *, spot: bool) -> int:
     """Return an order's number; 0 for what is not an id of this venue."""
     if spot:
-        return int(text) if text.isdecimal() else 0
+        return whole(text) or 0
     parts = text.lower().split("-")
     if [len(part) for part in parts] != [8, 4, 4, 4, 12]:
         return 0

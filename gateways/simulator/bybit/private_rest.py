@@ -28,6 +28,7 @@ from gateways.simulator.bybit.queries import Queries
 from gateways.simulator.bybit.rest import envelope
 from gateways.simulator.bybit.shapes import Row
 from gateways.simulator.bybit.terms import Request, chosen, parameter, text_of
+from gateways.simulator.digits import whole
 from gateways.simulator.faults import NO_FAULT, RequestFate
 from gateways.simulator.limits import SlidingLimit
 from gateways.simulator.private import verify
@@ -63,10 +64,10 @@ class Endpoint:
 
 def check_clock(stamp: str, window: str, now_ms: int) -> None:
     """Refuse a request that is too old or ahead of the venue's clock."""
-    if not (stamp.isdecimal() and (not window or window.isdecimal())):
+    sent, recv_window = whole(stamp), whole(window or str(WINDOW_MS))
+    if sent is None or recv_window is None:
         raise ApiError(PARAMETER, "params error: timestamp or recv_window invalid")
-    recv_window = int(window or WINDOW_MS)
-    if not now_ms - recv_window <= int(stamp) < now_ms + AHEAD_MS:
+    if not now_ms - recv_window <= sent < now_ms + AHEAD_MS:
         text = "invalid request, please check your server timestamp or recv_window param. "
         raise ApiError(
             10002,
@@ -289,10 +290,10 @@ class Settings:
         """Set the dead-man window of a product, in seconds."""
         known = {name: name for name in (*CATEGORIES_OF, "OPTIONS")}
         product = chosen(request, "product", known | {"": "OPTIONS"})
-        text = text_of(request, "timeWindow")
-        if not text.isdecimal() or not 3 <= int(text) <= 300:
+        seconds = whole(text_of(request, "timeWindow"))
+        if seconds is None or not 3 <= seconds <= 300:
             raise parameter("timeWindow invalid")
-        member.windows[product] = int(text)
+        member.windows[product] = seconds
         return {}
 
     def leverage(self, member: Member, request: Request) -> Row:

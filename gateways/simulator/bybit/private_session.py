@@ -25,6 +25,7 @@ from gateways.simulator.bybit.orders import Orders
 from gateways.simulator.bybit.private_rest import Answer, broken, check_clock, spend
 from gateways.simulator.bybit.shapes import Row
 from gateways.simulator.bybit.terms import text_of
+from gateways.simulator.digits import whole
 from gateways.simulator.faults import RequestFate
 from gateways.simulator.hub import Client
 from gateways.simulator.private import verify
@@ -57,9 +58,10 @@ def active_time(request: web.Request) -> float:
     """Return after how many silent seconds the client wants to be cut; 0 if it does not say."""
     text = request.query.get("max_active_time", "")
     number, unit = text[:-1], text[-1:]
-    if unit not in _UNITS or not number.isdecimal():
+    count = whole(number)
+    if unit not in _UNITS or count is None:
         return 0.0
-    wanted = int(number) * _UNITS[unit]
+    wanted = count * _UNITS[unit]
     return wanted if ACTIVE_S[0] <= wanted <= ACTIVE_S[1] else 0.0
 
 
@@ -106,7 +108,7 @@ class SignedSession(Session):
         if not isinstance(given, list) or len(given) != 3:
             raise ApiError(PARAMETER, "Params Error")
         key, expires, sign = (str(part) for part in given)
-        if not expires.isdecimal() or int(expires) <= self.venue.now_ms():
+        if (whole(expires) or 0) <= self.venue.now_ms():
             raise ApiError(PARAMETER, "Params Error")
         if self.member is not None:
             raise ApiError(20001, "Repeat auth")
@@ -125,6 +127,10 @@ class SignedSession(Session):
     @abstractmethod
     def refuse(self, client: Client, request: Row, error: ApiError) -> None:
         """Say that a request is refused."""
+
+    def refuse_broken(self, client: Client) -> None:
+        """Refuse a message that could not be answered."""
+        self.refuse(client, {}, ApiError(PARAMETER, "Params Error"))
 
     @abstractmethod
     def pong(self, client: Client, request: Row) -> None:

@@ -32,6 +32,7 @@ from gateways.simulator.bybit.shapes import (
     position_row,
 )
 from gateways.simulator.bybit.terms import Request, parameter, text_of
+from gateways.simulator.digits import whole
 from gateways.simulator.instruments import Instrument
 
 if TYPE_CHECKING:
@@ -307,12 +308,12 @@ class Queries:
         return fits
 
     def _span(self, request: Request, category: str) -> tuple[int, int]:
-        begin, end = (text_of(request, name) for name in ("startTime", "endTime"))
-        if any(text and not text.isdecimal() for text in (begin, end)):
+        begin, end = (whole(text_of(request, name) or "0") for name in ("startTime", "endTime"))
+        if begin is None or end is None:
             raise parameter("startTime or endTime invalid")
         now_ms = self.desk.venue(category).now_ms()
-        last = int(end) if end else (int(begin) + SPAN_MS if begin else now_ms + DAY_MS)
-        first = int(begin) if begin else last - SPAN_MS - (0 if end else DAY_MS)
+        last = end or (begin + SPAN_MS if begin else now_ms + DAY_MS)
+        first = begin or last - SPAN_MS - (0 if end else DAY_MS)
         if begin and end and not 0 <= last - first <= SPAN_MS:
             raise parameter("The time range between startTime and endTime cannot exceed 7 days")
         return first, last
@@ -375,10 +376,10 @@ def _page(
     items: Iterable[_Item], key: Callable[[_Item], str], request: Request, *, usual: int, most: int
 ) -> tuple[list[_Item], str]:
     """Return a page of items and the cursor of the next one, which names this one's last item."""
-    text = text_of(request, "limit")
-    if text and not text.isdecimal():
+    wanted = whole(text_of(request, "limit") or "0")
+    if wanted is None:
         raise parameter("limit invalid")
-    limit = min(int(text or usual) or usual, most)
+    limit = min(wanted or usual, most)
     cursor = unquote(text_of(request, "cursor"))
     if cursor and not cursor.startswith(_CURSOR):
         raise parameter("cursor invalid")

@@ -8,6 +8,7 @@ from engine.common import Side
 from gateways.simulator.bybit.filters import describe_instrument
 from gateways.simulator.bybit.limits import ADDRESS
 from gateways.simulator.bybit.streams import REST_LEVELS, MarketStreams, VenueStreams
+from gateways.simulator.digits import whole
 from gateways.simulator.faults import FaultPlan
 from gateways.simulator.rest import ApiError, Call, PublicRest
 
@@ -146,19 +147,20 @@ def _place(parameters: Mapping[str, str], most: int) -> int:
     cursor = unquote(parameters.get("cursor", ""))
     if not cursor:
         return 0
-    place = cursor.removeprefix(_CURSOR)
-    if not cursor.startswith(_CURSOR) or not place.isdecimal():
+    place = whole(cursor.removeprefix(_CURSOR))
+    if not cursor.startswith(_CURSOR) or place is None:
         raise ApiError(10001, "params error: cursor invalid")
-    return min(int(place), most)
+    return min(place, most)
 
 
 def _number(parameters: Mapping[str, str], name: str, usual: int, most: int) -> int:
     text = parameters.get(name)
     if not text:
         return usual
-    if not text.isdecimal():
+    number = whole(text)
+    if number is None:
         raise ApiError(10001, f"params error: {name} invalid")
-    return min(int(text), most)
+    return min(number, most)
 
 
 def envelope(

@@ -65,6 +65,10 @@ class BybitSession(Session):
                 market.greet(client, self.venue.hub.topics[name], now_ms)
             self.venue.on_subscribe()
 
+    def refuse_broken(self, client: Client) -> None:
+        """Refuse a message that could not be answered."""
+        self._reply(client, {}, "error:params error", good=False)
+
     def _topics(self, arguments: Any) -> list[str]:  # noqa: ANN401 - JSON
         if not isinstance(arguments, list) or not all(isinstance(name, str) for name in arguments):
             raise RequestError("error:params error")

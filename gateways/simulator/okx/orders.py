@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.common import OrderType, Side, TimeInForce
 from gateways.simulator.account import ZERO, Account, Order, OrderTerms, Refused, Why
+from gateways.simulator.digits import whole
 from gateways.simulator.instruments import Market
 from gateways.simulator.matching import Prevention
 from gateways.simulator.okx.codes import (
@@ -97,9 +98,10 @@ class OrderDesk:
         names = [str(r.get("instId") or r.get("instIdCode") or "") for r in requests]
         self._budget.spend(account.uid, operation.kind, names)
         if expires and operation.kind != "cancel":
-            if not expires.isdecimal():
+            until = whole(expires)
+            if until is None:
                 raise parameter("expTime")
-            if int(expires) < self.now_ms():
+            if until < self.now_ms():
                 raise ApiError(
                     50036,
                     "The expTime can't be earlier than the current system time. "
@@ -217,11 +219,12 @@ class OrderDesk:
         number, name = fields.text("ordId"), fields.text("clOrdId")
         if not number and not name:
             raise either("ordId", "clOrdId")
-        if number and not number.isdecimal():
+        order_id = whole(number or "0")
+        if order_id is None:
             raise parameter("ordId")
         order = self.trading.find(
             account,
-            order_id=int(number or 0),
+            order_id=order_id,
             client_id="" if number else name,
             symbol=symbol,
             algo=False,

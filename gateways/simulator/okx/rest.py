@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.common import Side
+from gateways.simulator.digits import whole
 from gateways.simulator.faults import FaultPlan
 from gateways.simulator.instruments import Listing
 from gateways.simulator.okx.dialect import TYPES, type_of
@@ -84,10 +85,10 @@ class Rest(PublicRest):
 
     def _books(self, parameters: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON
         market = self._market(parameters)
-        text = parameters.get("sz") or "1"
-        if not text.isdecimal() or not int(text):
+        wanted = whole(parameters.get("sz") or "1")
+        if not wanted:
             raise ApiError(51000, "Parameter sz error", 400)
-        limit = min(int(text), DEPTH_MOST)
+        limit = min(wanted, DEPTH_MOST)
         return [
             {
                 "asks": market.rows(Side.SELL, limit),

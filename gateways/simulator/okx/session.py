@@ -67,7 +67,7 @@ class OkxSession(Session):
         if number is not None and not _ID.match(str(number)):
             number = request = None
         operation = request.get("op") if isinstance(request, dict) else None
-        if operation in OPERATIONS:
+        if isinstance(operation, str) and operation in OPERATIONS:
             self._order(client, number, request)
             return
         if not _is_request(request):
@@ -84,6 +84,10 @@ class OkxSession(Session):
                 self._subscribe(client, number, argument)
             else:
                 self._unsubscribe(client, number, argument)
+
+    def refuse_broken(self, client: Client) -> None:
+        """Refuse a message that could not be answered."""
+        self._refuse(client, None, "60012", "Invalid request")
 
     # Login and orders.
 
