@@ -141,6 +141,8 @@ class Call:
 class Query(StrEnum):
     """What reconciliation asks for."""
 
+    INSTRUMENTS = "instruments"
+    """What the dialect itself needs to know of them; ``read_page`` keeps it and tells nothing."""
     OPEN_ORDERS = "open_orders"
     FILLS = "fills"
     BALANCES = "balances"

@@ -164,6 +164,7 @@ class Reconciler:
         instruments = core.instruments.all()
         core.orders.natives.update((each.row, each.native) for each in instruments)
         since_ms = self.since_ns // 1_000_000
+        await self.pages(Query.INSTRUMENTS, instruments, 0)
         snapshot.orders = await self.pages(Query.OPEN_ORDERS, instruments, 0)
         snapshot.fills = await self.pages(Query.FILLS, instruments, since_ms)
         for query in (Query.BALANCES, Query.POSITIONS):

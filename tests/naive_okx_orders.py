@@ -3,11 +3,12 @@
 ``expected_*`` return what a message says; ``view`` shows an update in the same terms.
 """
 
+import json
 from decimal import Decimal
 from typing import Any
 
 from engine.secrets import Secret
-from gateways.adapter import Identity
+from gateways.adapter import Call, Identity, Query
 from gateways.message import Instrument, Update
 from gateways.okx import Okx
 from gateways.signing import hmac_base64
@@ -41,10 +42,18 @@ INSTRUMENTS = {
 }
 
 
-def adapter(key="key", secret="secret", passphrase="password", test=False) -> Okx:
-    """Return an adapter with known secrets."""
-    sign = hmac_base64(Secret(secret))
-    return Okx(Identity(Secret(key), sign, Secret(passphrase), test=test))
+CODES = {native: 10_000 + row for row, native in enumerate(NATIVES)}
+"""What the venue numbers the instruments by."""
+
+
+def adapter(key="key", secret="secret", passphrase="password", test=False, codes=CODES) -> Okx:
+    """Return an adapter with known secrets, to which the instruments' codes have been told."""
+    made = Okx(Identity(Secret(key), hmac_base64(Secret(secret)), Secret(passphrase), test=test))
+    rows = [{"instId": native, "instIdCode": code} for native, code in codes.items()]
+    body = json.dumps({"code": "0", "data": rows}).encode()
+    call = Call("GET", "/api/v5/public/instruments")
+    assert not made.read_page(Query.INSTRUMENTS, call, body, {})
+    return made
 
 
 def number(text: Any) -> Decimal:

@@ -3,6 +3,7 @@
 The clock is frozen and nothing is sent. Where we differ on purpose, a list says why.
 """
 
+import asyncio
 import hashlib
 import json
 import random
@@ -173,13 +174,55 @@ def test_orders_equal_ccxts_on_ten_thousand_generated_cases(client):
         assert_same(call, client.sent[0])
 
 
-def test_the_body_on_the_order_connection_is_the_one_that_is_signed_by_rest(client):
-    cases, adapter = Cases(client, 8), naive.adapter()
+def test_the_body_on_the_order_connection_is_rests_with_the_instruments_code(client):
+    cases, adapter = Cases(client, 8), naive.adapter(codes=codes_of(client))
     for _ in range(500):
         request = cases.new()
         message = json.loads(adapter.order_message(request, "w1", naive.NOW_MS))
-        assert message["args"] == [json.loads(client.sent[-1][3])]
+        body = json.loads(client.sent[-1][3])
+        native = body.pop("instId")
+        assert message["args"] == [body | {"instIdCode": codes_of(client)[native]}]
         assert (message["id"], message["op"]) == ("w1", "order")
+
+
+def codes_of(client):
+    """Return a number for each instrument, as the venue has one."""
+    return {market["id"]: 100 + i for i, market in enumerate(client.markets.values())}
+
+
+def test_messages_of_the_order_connection_equal_ccxts(client):
+    pro = pytest.importorskip("ccxt.pro").okx({"newUpdates": False})
+    codes, sent = codes_of(client), []
+    pro.set_markets(
+        [market | {"instIdCode": codes[market["id"]]} for market in client.markets.values()]
+    )
+    pro.options["createOrderWs"] = {"op": "order"}
+
+    async def send(url, name, message, *rest):
+        sent.append(message)
+
+    async def logged_in(*rest):
+        pass
+
+    pro.watch, pro.authenticate = send, logged_in
+    symbol, instrument = instruments_of(client)[0]
+    new = Request(Action.NEW, 11, 1, instrument, price=12, quantity=34)._replace(client_text="ti1")
+    px, sz = 12 / 10**instrument.price_decimals, 34 / 10**instrument.quantity_decimals
+    more = {"clientOrderId": "ti1"}
+    named = {"clOrdId": "ti1", "reqId": "r11"}
+    asyncio.run(pro.create_order_ws(symbol, "limit", "buy", sz, px, more))
+    asyncio.run(pro.edit_order_ws("", symbol, "limit", "buy", sz, px, named))
+    asyncio.run(pro.cancel_order_ws("", symbol, more))
+    adapter = naive.adapter(codes=codes)
+    for action, theirs in zip((Action.NEW, Action.AMEND, Action.CANCEL), sent, strict=True):
+        ours = json.loads(
+            adapter.order_message(new._replace(action=action), theirs["id"], naive.NOW_MS)
+        )
+        # What ccxt adds: who made it.
+        [body] = theirs["args"]
+        body.pop("tag", None)
+        assert ours["args"] == [body]
+        assert (ours["op"], ours["id"]) == (theirs["op"], theirs["id"])
 
 
 def test_queries_of_everything_equal_ccxts(client):

@@ -20,11 +20,13 @@ from gateways.types import (
     SelfTrade,
 )
 from tests import naive_okx_orders as naive
+from tests.data import shared
 
 NOW = naive.NOW_MS
 SWAP = naive.instrument("BTC-USDT-SWAP", 3, 1, 2)
 SPOT = naive.instrument("BTC-USDT", 0, 1, 8)
 TABLE = {"BTC-USDT-SWAP": SWAP, "BTC-USDT": SPOT}
+SWAP_CODE = naive.CODES["BTC-USDT-SWAP"]
 
 
 def new(instrument=SWAP, **more):
@@ -88,7 +90,7 @@ def test_an_order_goes_out_with_its_id_and_an_expiry():
         "op": "order",
         "args": [
             {
-                "instId": "BTC-USDT-SWAP",
+                "instIdCode": SWAP_CODE,
                 "side": "buy",
                 "ordType": "limit",
                 "sz": "1.5",
@@ -99,6 +101,45 @@ def test_an_order_goes_out_with_its_id_and_an_expiry():
         ],
         "expTime": str(NOW + endpoints.EXPIRE_MS),
     }
+
+
+def codes_calls(adapter, instruments):
+    return adapter.query_calls(Query.INSTRUMENTS, instruments, 0, NOW)
+
+
+def test_an_instrument_whose_code_is_not_known_is_traded_by_rest():
+    adapter = naive.adapter(codes={})
+    for action in (Action.NEW, Action.AMEND, Action.CANCEL):
+        assert adapter.order_message(new(action=action), "w1", NOW) is None
+        [call] = adapter.order_call(new(action=action), "w1", NOW)
+        assert json.loads(call.body)["instId"] == "BTC-USDT-SWAP"
+
+
+def test_codes_are_read_from_the_venues_lists_of_the_kinds_that_lack_one():
+    future = naive.instrument("BTC-USD-210430")
+    adapter = naive.adapter(codes={"BTC-USD-210430": 7})
+    [call] = codes_calls(adapter, [SWAP, SPOT, future])
+    asked = []
+    while call is not None:
+        kind = call.path.removeprefix("/api/v5/public/instruments?instType=")
+        asked.append(kind)
+        body = shared(f"okx/meta/rest_instruments_{kind.lower()}.jsonl").read_bytes()
+        assert not adapter.read_page(Query.INSTRUMENTS, call, body, TABLE)
+        call = adapter.next_page(call, body, NOW)
+    assert asked == ["SPOT", "SWAP"]
+    sent = json.loads(adapter.order_message(new(), "w1", NOW))
+    assert sent["args"][0]["instIdCode"] == 10459
+    # The recorded list of spot pairs has no codes.
+    assert adapter.order_message(new(SPOT), "w1", NOW) is None
+    assert [each.path for each in codes_calls(adapter, [SWAP, SPOT, future])] == [
+        "/api/v5/public/instruments?instType=SPOT"
+    ]
+
+
+def test_a_list_of_instruments_that_is_an_error_is_no_list():
+    call = Call("GET", "/api/v5/public/instruments")
+    with pytest.raises(ValueError, match="50011"):
+        naive.adapter().read_page(Query.INSTRUMENTS, call, b'{"code":"50011","data":[]}', {})
 
 
 def test_a_deadline_shortens_the_expiry():
@@ -137,7 +178,7 @@ def test_an_amendment_carries_our_number_and_the_total():
     assert sent["op"] == "amend-order"
     assert sent["args"] == [
         {
-            "instId": "BTC-USDT-SWAP",
+            "instIdCode": SWAP_CODE,
             "ordId": "77",
             "newSz": "1.5",
             "newPx": "61234.5",
@@ -150,7 +191,7 @@ def test_an_amendment_carries_our_number_and_the_total():
 
 def test_an_order_without_a_venue_id_is_canceled_by_its_client_id():
     sent = message(new(action=Action.CANCEL))
-    assert sent["args"] == [{"instId": "BTC-USDT-SWAP", "clOrdId": "ti5"}]
+    assert sent["args"] == [{"instIdCode": SWAP_CODE, "clOrdId": "ti5"}]
     assert "expTime" not in sent
 
 

@@ -506,7 +506,7 @@ def query_calls(
             _trades_since(_symbol_query(instrument), since_ms, now_ms, signer, futures)
             for instrument in instruments
         ]
-    paths = _PATHS[futures][query]
+    paths = _PATHS[futures].get(query, ())
     return [
         signer.call("GET", path, "", now_ms, costs=weight(units), tag=query)
         for path, units in paths

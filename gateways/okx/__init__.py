@@ -60,7 +60,7 @@ class Okx:
 
     def order_message(self, request: Request, wire_id: str, now_ms: int) -> bytes | None:
         """Return NEW, AMEND or CANCEL as a message; None for stop orders and all else."""
-        return requests.order_message(request, wire_id, now_ms)
+        return requests.order_message(request, wire_id, now_ms, self._rest.codes)
 
     def order_call(self, request: Request, wire_id: str, now_ms: int) -> Sequence[Call]:
         """Return a request as REST calls; those of CANCEL_ALL go on with ``next_page``."""
@@ -137,6 +137,9 @@ class Okx:
         self, query: Query, call: Call, body: bytes, instruments: Mapping[str, Instrument]
     ) -> Sequence[Update]:
         """Return what an answer to a query says."""
+        if query == Query.INSTRUMENTS:
+            self._rest.codes |= answers.read_codes(body)
+            return ()
         return answers.read_page(query, call, body, instruments)
 
     def usage(

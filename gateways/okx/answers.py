@@ -222,6 +222,25 @@ def _reconciled(events: Sequence[Event]) -> list[Update]:
     return updates
 
 
+def read_codes(body: bytes) -> dict[str, int]:
+    """Return the codes of a list of instruments by native symbol; those without are left out.
+
+    Raises
+    ------
+    ValueError
+        If it is an error, or cannot be read.
+
+    """
+    frame = orjson.loads(body)
+    try:
+        if str(frame["code"]) != "0":
+            raise ValueError(f"OKX answers {frame['code']}: {frame.get('msg')}")
+        rows = [(row["instId"], row.get("instIdCode")) for row in frame["data"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"OKX instruments without {error}: {body[:200]!r}") from None
+    return {native: int(code) for native, code in rows if code not in (None, "")}
+
+
 def parse_time(body: bytes) -> int:
     """Return the venue's clock, Unix ms."""
     try:

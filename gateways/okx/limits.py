@@ -16,6 +16,7 @@ ALGO_PLACE, ALGO_AMEND, ALGO_CANCEL = "algo-place", "algo-amend", "algo-cancel"
 ORDER, PENDING, FILLS, FILLS_HISTORY = "order", "pending", "fills", "fills-history"
 ALGO_ORDER, ALGO_PENDING = "algo-order", "algo-pending"
 BALANCE, POSITIONS, LEVERAGE = "balance", "positions", "leverage"
+INSTRUMENTS = "instruments"
 DEAD_MAN, TIME = "cancel-all-after", "time"
 NEW_AND_AMEND = "sub-account"
 CONNECT = "connect"
@@ -46,6 +47,7 @@ LIMITS = (
     _limit(BALANCE, 10),
     _limit(POSITIONS, 10),
     _limit(LEVERAGE, 20),
+    _limit(INSTRUMENTS, 20, scoped=True, per="address"),
     Limit(DEAD_MAN, 1, 1.0, aligned=False, per="account", reserve=0.0),
     _limit(TIME, 10, per="address"),
     Limit(CONNECT, 3, 1.0, aligned=False, per="address", reserve=0.0),

@@ -1,8 +1,13 @@
 """Requests and queries to OKX as bytes.
 
 Sources, read 2026-11: the API v5 guide, "Overview" (REST authentication), "Order book trading"
-(place, amend, cancel, algo orders, cancel all after, fills), "Trading account". WebSocket messages
-are not signed: the connection is logged in. REST signs time, method, path with query, and body.
+(place, amend, cancel, algo orders, cancel all after, fills), "Trading account", "Public data"
+(instruments). WebSocket messages are not signed: the connection is logged in. REST signs time,
+method, path with query, and body.
+
+REST names instruments by ``instId``, WebSocket messages by ``instIdCode`` only (since 2026-02; code
+50014 without it). The numbers are in the venue's list of instruments, which reconciliation asks for
+before orders may go out; what has no number goes by REST.
 
 Orders that wait for a trigger are algo orders: other requests, other ids, REST only. Their venue
 ids carry the prefix ``algo-`` here, so that a cancel finds its way; once triggered, the order has
@@ -10,7 +15,7 @@ an ordinary id, and everything goes the ordinary way.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -25,8 +30,9 @@ from gateways.types import Action, MarginMode, RequestFlag
 
 ALGO = "algo-"
 """Before the id of an algo order, where ids of both kinds meet."""
-CANCEL_ALL, QUERY_ALGO = "cancel_all", "query_algo"
-"""Notes on calls (``Call.tag``): a page of what is to be canceled; a query of an algo order."""
+CANCEL_ALL, QUERY_ALGO, CODES = "cancel_all", "query_algo", "codes"
+"""Notes on calls (``Call.tag``): a page of what is to be canceled; a query of an algo order; a
+list of instruments with their codes."""
 PAGE = 100
 BATCH = 20
 BATCH_ALGO = 10
@@ -53,7 +59,7 @@ def _heads(side: str) -> tuple[tuple[str, ...], ...]:
             text = _LIMITS.get(TimeInForce(tif), "limit") if tif else "limit"
             text = "market" if kind == OrderType.MARKET else text
             text = "trigger" if kind >= OrderType.STOP_MARKET else text
-            texts.append(f'","side":"{side}","ordType":"{text}","sz":"')
+            texts.append(f',"side":"{side}","ordType":"{text}","sz":"')
         rows.append(tuple(texts))
     return tuple(rows)
 
@@ -89,8 +95,14 @@ def is_algo(request: Request) -> bool:
     return request.order_type >= OrderType.STOP_MARKET
 
 
-def new_body(request: Request) -> str:
-    """Return an order's parameters as JSON."""
+def _native(request: Request) -> str:
+    """Return the beginning of a body for REST, which knows instruments by their symbol."""
+    assert request.instrument is not None
+    return f'{{"instId":"{request.instrument.native}"'
+
+
+def new_body(request: Request, instrument_head: str) -> str:
+    """Return an order's parameters as JSON; ``instrument_head`` begins it."""
     instrument = request.instrument
     assert instrument is not None
     flags = request.flags
@@ -104,8 +116,7 @@ def new_body(request: Request) -> str:
     if request.order_type != OrderType.MARKET:
         price = f',"px":"{to_text(request.price, instrument.price_decimals)}"'
     return (
-        f'{{"instId":"{instrument.native}'
-        f"{heads[request.order_type][request.time_in_force]}"
+        f"{instrument_head}{heads[request.order_type][request.time_in_force]}"
         f'{to_text(request.quantity, decimals)}"'
         f"{_POSITIONS[request.position_side]}"
         f"{(_SPOT_MODES if spot else _MODES)[request.margin_mode]}{target}{price}"
@@ -124,8 +135,7 @@ def algo_body(request: Request) -> str:
     price = to_text(request.price, decimals) if limit else "-1"
     modes = _SPOT_MODES if instrument.kind == SPOT else _MODES
     return (
-        f'{{"instId":"{instrument.native}'
-        f"{heads[request.order_type][request.time_in_force]}"
+        f"{_native(request)}{heads[request.order_type][request.time_in_force]}"
         f'{to_text(request.quantity, instrument.quantity_decimals)}"'
         f"{_POSITIONS[request.position_side]}{modes[request.margin_mode]}"
         f',"triggerPx":"{to_text(request.stop_price, decimals)}","orderPx":"{price}"'
@@ -135,31 +145,28 @@ def algo_body(request: Request) -> str:
     )
 
 
-def _which(request: Request) -> str:
+def _which(request: Request, instrument_head: str) -> str:
     """Return the part of a body that names the order."""
-    assert request.instrument is not None
-    native = request.instrument.native
     if request.venue_id:
-        return f'{{"instId":"{native}","ordId":"{request.venue_id}"'
-    return f'{{"instId":"{native}","clOrdId":"{request.client_text}"'
+        return f'{instrument_head},"ordId":"{request.venue_id}"'
+    return f'{instrument_head},"clOrdId":"{request.client_text}"'
 
 
 def _which_algo(request: Request) -> str:
-    assert request.instrument is not None
-    native, venue_id = request.instrument.native, request.venue_id.removeprefix(ALGO)
+    head, venue_id = _native(request), request.venue_id.removeprefix(ALGO)
     if venue_id:
-        return f'{{"instId":"{native}","algoId":"{venue_id}"'
-    return f'{{"instId":"{native}","algoClOrdId":"{request.client_text}"'
+        return f'{head},"algoId":"{venue_id}"'
+    return f'{head},"algoClOrdId":"{request.client_text}"'
 
 
-def amend_body(request: Request) -> str:
+def amend_body(request: Request, instrument_head: str) -> str:
     """Return an amendment as JSON; the quantity is the total, what is 0 stays as it is.
 
     ``reqId`` comes back in the event that tells the result.
     """
     instrument = request.instrument
     assert instrument is not None
-    body = _which(request)
+    body = _which(request, instrument_head)
     if request.quantity:
         body += f',"newSz":"{to_text(request.quantity, instrument.quantity_decimals)}"'
     if request.price:
@@ -186,17 +193,27 @@ def amend_algo_body(request: Request) -> str:
     return body + "}"
 
 
-def order_message(request: Request, wire_id: str, now_ms: int) -> bytes | None:
-    """Return NEW, AMEND or CANCEL of an ordinary order as a WebSocket message; else None."""
-    action = request.action
+def order_message(
+    request: Request, wire_id: str, now_ms: int, codes: Mapping[str, int]
+) -> bytes | None:
+    """Return NEW, AMEND or CANCEL of an ordinary order as a WebSocket message; else None.
+
+    ``codes`` are the venue's numbers of instruments: without one, only REST takes the request.
+    """
+    action, instrument = request.action, request.instrument
     if action > Action.CANCEL or is_algo(request):
         return None
+    assert instrument is not None
+    code = codes.get(instrument.native)
+    if code is None:
+        return None
+    head = f'{{"instIdCode":{code}'
     if action == Action.NEW:
-        operation, body = "order", new_body(request)
+        operation, body = "order", new_body(request, head)
     elif action == Action.AMEND:
-        operation, body = "amend-order", amend_body(request)
+        operation, body = "amend-order", amend_body(request, head)
     else:
-        body = _which(request)
+        body = _which(request, head)
         return f'{{"id":"{wire_id}","op":"cancel-order","args":[{body}}}]}}'.encode()
     return (
         f'{{"id":"{wire_id}","op":"{operation}","args":[{body}]'
@@ -224,6 +241,8 @@ class Rest:
         if identity.test:
             self._headers["x-simulated-trading"] = "1"
         self._second, self._stamp = -1, ""
+        self.codes: dict[str, int] = {}
+        """Native symbol -> ``instIdCode``: what messages of the order connection name it by."""
 
     def _time(self, now_ms: int) -> str:
         """Return ISO 8601 with milliseconds, UTC."""
@@ -285,14 +304,14 @@ class Rest:
         expire_ms = _expiry(request, now_ms)
         if request.action == Action.NEW:
             path = _TRADE + ("order-algo" if algo else "order")
-            body = algo_body(request) if algo else new_body(request)
+            body = algo_body(request) if algo else new_body(request, _native(request))
         elif request.action == Action.AMEND:
             path = _TRADE + ("amend-algos" if algo else "amend-order")
-            body = amend_algo_body(request) if algo else amend_body(request)
+            body = amend_algo_body(request) if algo else amend_body(request, _native(request))
         elif algo:
             path, body = _TRADE + "cancel-algos", f"[{_which_algo(request)}}}]"
         else:
-            path, body = _TRADE + "cancel-order", _which(request) + "}"
+            path, body = _TRADE + "cancel-order", _which(request, _native(request)) + "}"
         if algo or request.action == Action.CANCEL:
             expire_ms = 0
         return self.post(path, body, now_ms, cost, wire_id, expire_ms=expire_ms)
@@ -386,6 +405,8 @@ class Rest:
         self, query: Query, instruments: Iterable[Instrument], since_ms: int, now_ms: int
     ) -> list[Call]:
         """Return the calls whose answers together tell all of ``query``."""
+        if query == Query.INSTRUMENTS:
+            return self._instruments(instruments, now_ms)
         if query == Query.OPEN_ORDERS:
             algo = limits.costs(limits.ALGO_PENDING)
             pending = f"{_TRADE}orders-algo-pending?limit={PAGE}&ordType="
@@ -410,6 +431,18 @@ class Rest:
         path = f"{_TRADE}fills-history?begin={since_ms}&limit={PAGE}&instType="
         return [self.get(path + kind, now_ms, cost) for kind in kinds]
 
+    def _instruments(self, instruments: Iterable[Instrument], now_ms: int) -> list[Call]:
+        """Return the call for the codes that are not known yet; its tag has what is left to ask."""
+        kinds = sorted(
+            {INST_TYPES[each.kind] for each in instruments if each.native not in self.codes}
+        )
+        return [self._codes_of(kinds, now_ms)] if kinds else []
+
+    def _codes_of(self, kinds: Sequence[str], now_ms: int) -> Call:
+        path, cost = f"/api/v5/public/instruments?instType={kinds[0]}", limits.INSTRUMENTS
+        tag = f"{CODES}:{','.join(kinds[1:])}"
+        return self.get(path, now_ms, limits.costs(cost, kinds[0]), tag=tag)
+
     def next_page(self, call: Call, body: bytes, now_ms: int) -> Call | None:
         """Return the call for what ``body`` left out; None if it was the last page, or no page."""
         try:
@@ -420,6 +453,9 @@ class Rest:
             return self.after_cancel_all(call, data, now_ms)
         if call.tag.startswith(QUERY_ALGO):
             return self._triggered(call, data, now_ms)
+        if call.tag.startswith(CODES):
+            left = call.tag.partition(":")[2]
+            return self._codes_of(left.split(","), now_ms) if left else None
         path, _, query = call.path.partition("?")
         key = _CURSORS.get(path.rpartition("/")[2])
         if key is None or len(data) < PAGE:
