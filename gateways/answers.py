@@ -157,8 +157,10 @@ class Answers:
             return
         order = self._core.orders.get(request.client_id)
         if order is not None:
-            proven = order.live if request.action == Action.NEW else flight.heard
-            if order.ended and not order.lost:
+            known = order.live or (order.concluded and order.traded > 0)
+            proven = known if request.action == Action.NEW else flight.heard
+            filled = request.action == Action.CANCEL and order.status == OrderStatus.FILLED
+            if order.over or filled:
                 self._overtaken(request, order)
                 return
             if proven:

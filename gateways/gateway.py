@@ -248,6 +248,7 @@ class Gateway:
             core, self.flights, self.dead_man, orders_route, lambda: self.up, self._sent_in
         )
         self.doubts = Doubts(core, self.sender.ask)
+        core.orders.revived = self.doubts.look
         self.answers = Answers(
             core, self.flights, self.doubts, self.sender.again, self._tell, self.on_clock
         )

@@ -182,7 +182,7 @@ class Doubts:
         doubt = self.table.get(client_id)
         if doubt is None:
             return
-        if doubt.order.ended and not doubt.order.lost:
+        if doubt.order.over:
             self._settle(doubt)
             return
         requests = doubt.requests
@@ -287,9 +287,12 @@ class Doubts:
         if asked_ns - sent_ns <= core.adapter.dialect.not_found_after_s * 1e9:
             return
         self.table.pop(order.client_id, None)
-        if order.ended:
-            return
         requests = [request for request, _ in doubt.requests.values()]
+        if order.ended:
+            for request in requests:
+                if request.action != Action.NEW:
+                    core.tell(refusal(request, Reason.UNKNOWN_ORDER), time.time_ns())
+            return
         known = requests[0] if requests else core.query_of(order)
         update = of_request(known, ReportKind.NOT_FOUND, Reason.UNKNOWN_ORDER)
         update.flags |= ReportFlag.RECONCILED

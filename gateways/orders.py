@@ -7,14 +7,19 @@ nothing about risk or positions: a trade that has not been told before always pa
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateways.ids import ClientIds
 from gateways.message import Request, Update
-from gateways.types import OrderStatus, ReportFlag, ReportKind
+from gateways.types import OrderStatus, ReportFlag, ReportKind, RequestFlag
 
 FILLS_MAX = 262_144
 """Trades that are remembered, to be told only once."""
+FUNDINGS_MAX = 65_536
+"""Funding payments that are remembered, for the same reason."""
+REPLACED_MAX = 4
+"""Venue ids of replaced forms of an order that are remembered."""
 ENDED_MAX = 65_536
 """Ended orders that are remembered: what comes late is known to be late."""
 RECENT = 6
@@ -73,14 +78,22 @@ class Order:
     traded: int = 0
     inferred: int = 0
     """Of ``traded``: what was made up, until its trades come."""
+    assumed: int = 0
+    """Of ``traded``: what was filled before we first heard of the order."""
+    assumed_ns: int = 0
+    """When that was known (the venue's clock): trades until then are part of ``assumed``."""
     average_price: int = 0
     status: int = OrderStatus.NONE
     sent_ns: int = 0
     """When its request left us (ours, Unix ns); 0 for orders of others or of an earlier run."""
     seen_ns: int = 0
-    """When the venue said something of it last (ours, Unix ns)."""
+    """When the venue said something of it of its own accord (ours, Unix ns)."""
     lost: bool = False
     """The venue said that it does not exist: if it comes back, it is believed."""
+    concluded: bool = False
+    """Its end is what we made of its trades, or of the refusal of its request."""
+    in_quote: bool = False
+    """It was asked for by a quantity of the quote currency: its trades do not show its end."""
     terms: Request | None = None
     """As it was asked for; None for orders of others or of an earlier run."""
     replaced: tuple[str, ...] = ()
@@ -98,6 +111,11 @@ class Order:
         return self.status > OrderStatus.PARTIALLY_FILLED and not self.live
 
     @property
+    def over(self) -> bool:
+        """Whether it has ended for certain: nothing brings it back."""
+        return self.ended and not self.lost and not self.concluded
+
+    @property
     def missing(self) -> int:
         """What was filled by trades that have not been told."""
         return max(0, self.filled - self.traded)
@@ -113,13 +131,14 @@ class OrderTable:
         """Those that have not ended, as far as is known."""
         self._by_venue: dict[tuple[int, str], Order] = {}
         self._ended: OrderedDict[int, None] = OrderedDict()
-        self._fills: dict[tuple[int, int, int], None] = {}
+        self._fills: OrderedDict[tuple[int, int, int], None] = OrderedDict()
+        self._fundings: OrderedDict[tuple[int, str, int, int], None] = OrderedDict()
         self.natives: dict[int, str] = {}
         """Row -> native symbol: the scope of foreign ids."""
-        self.stale = self.repeated = 0
-        """Messages that were dropped, by cause."""
         self.open = 0
         """Live orders."""
+        self.revived: Callable[[Order], None] = lambda order: None
+        """Called with an order that lives although we had concluded that it has ended."""
 
     def get(self, client_id: int) -> Order | None:
         """Return an order by its number."""
@@ -140,7 +159,9 @@ class OrderTable:
             assert request.instrument is not None
             order = Order(request.client_id, request.client_text, request.instrument.row)
             self.add(order)
-        order.side, order.price, order.quantity = request.side, request.price, request.quantity
+        order.side, order.price = request.side, request.price
+        order.in_quote = request.flags & RequestFlag.QUOTE_QUANTITY > 0
+        order.quantity = 0 if order.in_quote else request.quantity
         order.order_type, order.time_in_force = request.order_type, request.time_in_force
         order.position_side, order.stop_price = request.position_side, request.stop_price
         order.sent_ns, order.terms = sent_ns, request
@@ -164,17 +185,34 @@ class OrderTable:
         fills = self._fills
         fills[instrument, trade_id, side] = None
         if len(fills) > FILLS_MAX:
-            del fills[next(iter(fills))]
+            fills.popitem(last=False)
+
+    def admit_funding(self, update: Update) -> bool:
+        """Take a funding payment in; return whether it is to be told: it has not been."""
+        when = 0 if update.trade_id else update.exchange_ns
+        key = (update.instrument, update.asset, update.trade_id, when)
+        if key in self._fundings:
+            return False
+        self._fundings[key] = None
+        if len(self._fundings) > FUNDINGS_MAX:
+            self._fundings.popitem(last=False)
+        return True
+
+    def peek(self, update: Update) -> Order | None:
+        """Return the order that a message is about, if it is known."""
+        number = self._ids.number(update.client_text) if update.client_text else 0
+        order = self._orders.get(number or update.client_id)
+        if order is None and not number and update.venue_id:
+            order = self._by_venue.get((update.instrument, update.venue_id))
+        if order is None and not number:
+            order = self._orders.get(self._foreign_number(update))
+        return order
 
     def find(self, update: Update) -> Order:
         """Return the order that a message is about, made if it is new; names it in ``update``."""
-        number = self._ids.number(update.client_text) if update.client_text else 0
-        order = self._orders.get(number or update.client_id)
-        place = (update.instrument, update.venue_id)
-        if order is None and not number and update.venue_id:
-            order = self._by_venue.get(place)
+        order, place = self.peek(update), (update.instrument, update.venue_id)
         if order is None:
-            order = self._new(number, update)
+            order = self._new(update)
         if update.venue_id and update.venue_id != order.venue_id:
             self._rename(order, place, update.kind)
         update.client_id = order.client_id
@@ -185,15 +223,27 @@ class OrderTable:
             update.text = update.text or order.client_text
         return order
 
-    def _new(self, number: int, update: Update) -> Order:
-        if not number:
-            native = self.natives.get(update.instrument, "")
-            number = self._ids.foreign_number(native, update.venue_id or update.client_text)
-            if (known := self._orders.get(number)) is not None:
-                return known
+    def _foreign_number(self, update: Update) -> int:
+        native = self.natives.get(update.instrument, "")
+        return self._ids.foreign_number(native, update.venue_id or update.client_text)
+
+    def _new(self, update: Update) -> Order:
+        number = self._ids.number(update.client_text) if update.client_text else 0
+        number = number or self._foreign_number(update)
         order = Order(number, update.client_text, update.instrument)
+        is_fill = update.kind == ReportKind.FILL
+        before = update.filled - (update.last_quantity if is_fill else 0)
+        # Before a first trade stand those that its cumulative figure counts besides.
+        self.assume(order, before, update.exchange_ns - is_fill)
         self.add(order)
         return order
+
+    @staticmethod
+    def assume(order: Order, filled: int, at_ns: int) -> None:
+        """Take what was filled of an order until then for history, as far as it is not known."""
+        if filled > order.traded:
+            order.assumed += filled - order.traded
+            order.assumed_ns, order.traded = at_ns, filled
 
     def _rename(self, order: Order, place: tuple[int, str], kind: int) -> None:
         """Give an order the venue's (new) id, unless the message is about a replaced one."""
@@ -205,10 +255,15 @@ class OrderTable:
             # It was taken for somebody else's before our name for it was known.
             order.traded += other.traded
             order.filled = max(order.filled, other.filled)
+            order.assumed += other.assumed
+            order.assumed_ns = max(order.assumed_ns, other.assumed_ns)
             self._set_status(other, OrderStatus.NONE)
             self.forget(other.client_id)
         if order.venue_id:
-            order.replaced = (*order.replaced[-3:], order.venue_id)
+            order.replaced = (*order.replaced, order.venue_id)
+            for old in order.replaced[:-REPLACED_MAX]:
+                self._by_venue.pop((order.instrument, old), None)
+            order.replaced = order.replaced[-REPLACED_MAX:]
             # The end of the one that it replaces may have come first.
             order.lost = order.lost or order.status == OrderStatus.CANCELED
         order.venue_id = venue_id
@@ -220,7 +275,8 @@ class OrderTable:
         Fills in what the message leaves out and the order knows.
         """
         order = self.find(update)
-        order.seen_ns = received_ns
+        if not update.flags & ReportFlag.RECONCILED:
+            order.seen_ns = received_ns
         if update.kind == ReportKind.FILL:
             told = self._fill(order, update)
         else:
@@ -234,7 +290,6 @@ class OrderTable:
         side = update.side or order.side
         if update.trade_id:
             if self.knows_fill(update.instrument, update.trade_id, side):
-                self.repeated += 1
                 return False
             self.remember_fill(update.instrument, update.trade_id, side)
         made_up = update.flags & ReportFlag.INFERRED
@@ -245,23 +300,39 @@ class OrderTable:
             if covered == update.last_quantity:
                 return False
             update.last_quantity -= covered
+        early = update.exchange_ns <= order.assumed_ns and update.filled <= order.filled
+        if order.assumed and early and not made_up:
+            # One of those from before we heard of the order.
+            known = min(order.assumed, update.last_quantity)
+            order.assumed, order.traded = order.assumed - known, order.traded - known
         order.traded += update.last_quantity
         if made_up:
             order.inferred += update.last_quantity
         order.filled = max(order.filled, order.traded, update.filled)
         update.filled = update.filled or order.traded
-        if order.lost or not order.ended:
-            order.lost = False
-            whole = 0 < order.quantity <= order.filled
-            state = OrderStatus.FILLED if whole else OrderStatus.PARTIALLY_FILLED
-            self._set_status(order, state)
+        self._stand_after(order, update)
         return True
+
+    def _stand_after(self, order: Order, update: Update) -> None:
+        """Conclude from a trade how its order stands."""
+        quantity = update.quantity or order.quantity
+        if update.flags & ReportFlag.RECONCILED:
+            # As it was at the time of the trade: the order may have been amended since.
+            quantity = max(update.quantity, order.quantity)
+        elif not order.in_quote:
+            order.quantity = quantity
+        if order.over:
+            return
+        said = update.status == OrderStatus.FILLED
+        lives = update.status in LIVE_STATUS or order.in_quote
+        whole = said or (0 < quantity <= order.filled and not lives)
+        self._set_status(order, OrderStatus.FILLED if whole else OrderStatus.PARTIALLY_FILLED)
+        order.lost, order.concluded = False, whole and not said
 
     def _state(self, order: Order, update: Update) -> bool:
         """Take another message in: dropped if it is a repetition, or older than what is known."""
         kind = update.kind
         if kind in ENDS and update.venue_id in order.replaced and update.venue_id:
-            self.stale += 1
             return False
         if update.request_id == 0 and not update.flags & ReportFlag.RECONCILED:
             # An amendment there and back is no repetition: its times differ.
@@ -269,45 +340,48 @@ class OrderTable:
             what = (int(kind), update.status, int(update.reason), at_ns)
             key = (*what, update.filled, update.price, update.quantity)
             if key in order.recent:
-                self.repeated += 1
                 return False
             order.recent.append(key)
         order.filled = max(order.filled, update.filled)
-        late = order.ended and not order.lost
         if kind in ENDS:
-            return self._end(order, update, ENDS[kind], late)
+            return self._end(order, update, ENDS[kind])
         if kind in _LIVES or kind in (ReportKind.AMENDED, ReportKind.STATUS):
-            return self._live(order, update, late)
-        if kind == ReportKind.NOT_FOUND and not late:
-            order.lost = True
+            return self._live(order, update)
+        if kind == ReportKind.NOT_FOUND and not order.over:
+            order.lost, order.concluded = True, False
             self._set_status(order, OrderStatus.REJECTED)
         return True
 
-    def _end(self, order: Order, update: Update, status: int, late: bool) -> bool:
-        if late:
-            self.stale += 1
+    def _end(self, order: Order, update: Update, status: int) -> bool:
+        if order.over:
             return update.request_id != 0
         order.lost = False
+        # A refusal of the request is an answer; the venue's own word is an event.
+        order.concluded = status == OrderStatus.REJECTED and update.request_id != 0
         self._set_status(order, status)
         return True
 
-    def _live(self, order: Order, update: Update, late: bool) -> bool:
+    def _live(self, order: Order, update: Update) -> bool:
         """Take a message in that says how the order stands."""
         status = update.status or _STATUS_OF.get(update.kind, OrderStatus.NONE)
-        if late and status in LIVE_STATUS:
+        quantity = update.quantity or order.quantity
+        done = order.concluded and 0 < quantity <= order.filled
+        if status in LIVE_STATUS and (order.over or done):
             # Ends are final everywhere: this was said before, and came after.
-            self.stale += 1
             update.status = order.status
             return update.request_id != 0 and update.kind != ReportKind.STATUS
         for name in ("price", "quantity", "side", "order_type", "stop_price", "average_price"):
             if value := getattr(update, name):
                 setattr(order, name, value)
-        if status and not late:
-            order.lost = False
+        if status and not order.over:
             if status == OrderStatus.OPEN and order.filled:
                 status = OrderStatus.PARTIALLY_FILLED
+            revived = order.concluded and status in LIVE_STATUS
+            order.lost = order.concluded = False
             if not (status == OrderStatus.ACCEPTED and order.live):
                 self._set_status(order, status)
+            if revived:
+                self.revived(order)
         return True
 
     def _set_status(self, order: Order, status: int) -> None:
@@ -333,6 +407,7 @@ class OrderTable:
     def _drop(self, client_id: int) -> None:
         order = self._orders.pop(client_id, None)
         if order is not None:
+            self._active.pop(client_id, None)
             for venue_id in (order.venue_id, *order.replaced):
                 self._by_venue.pop((order.instrument, venue_id), None)
 
