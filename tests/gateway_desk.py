@@ -404,7 +404,7 @@ async def simulated_desk(
 ) -> Any:
     """Yield a ``SimulatedDesk``, its gateway up."""
     set_secrets(monkeypatch, *DEMO)
-    config = SimulatorSettings(port=0, rate=0, venues=[venue], resting=0)
+    config = SimulatorSettings(port=0, rate=0, venues=[venue], resting=0, instrument_codes=True)
     async with SimulatedVenue(config) as server:
         base = server.base(venue)
         records = await instruments_of(venue, base, SYMBOLS[venue])

@@ -257,7 +257,7 @@ def test_ccxt_pro_trades_over_the_websocket():
         await client.create_order_ws(UNIFIED_SPOT, "limit", "buy", 0.03, ask)
         await same_in_the_end(client, venue, account)
 
-    with_ccxt(use)
+    with_ccxt(use, instrument_codes=True)
 
 
 def test_ccxt_understands_the_venues_refusals():

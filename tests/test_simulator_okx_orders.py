@@ -190,6 +190,20 @@ def test_an_order_names_its_instrument_by_number_too():
     assert (answer["id"], answer["code"], answer["data"][0]["sCode"]) == ("1", "0", "0")
 
 
+def test_where_codes_are_wanted_a_websocket_order_without_one_is_refused():
+    async def use(venue, http):
+        async with connect(venue, http) as socket:
+            await log_in(socket)
+            answer = await ask(socket, "order", ORDER | {"px": FAR})
+        return answer, await placed(venue, http, px=FAR)
+
+    answer, by_rest = with_okx(use, instrument_codes=True)
+    (result,) = answer["data"]
+    assert (answer["code"], result["sCode"]) == ("1", "50014")
+    assert result["sMsg"] == "Parameter instIdCode can not be empty."
+    assert by_rest["sCode"] == "0"
+
+
 def test_a_late_request_is_not_executed():
     past = str(int(time.time() * 1000) - 1000)
 

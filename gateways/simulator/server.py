@@ -109,6 +109,9 @@ class SimulatorSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
     """All limits of requests and orders are so many times the venue's own, as for large clients."""
     client_buffer_bytes: int = 8 << 20
     """What a client may leave unread before it is cut."""
+    instrument_codes: bool = False
+    """OKX's WebSocket orders must name their instrument by ``instIdCode``, as the venue wants it
+    since 2026; without this, clients from before may go on with ``instId``."""
     accounts: list[AccountSettings] = msgspec.field(default_factory=lambda: [demo_account()])
     """On every venue; none of them knows of the same account elsewhere, except that the two of
     Bybit share one wallet."""
@@ -189,6 +192,7 @@ class SimulatedVenue:
         )
         venue = self.venues[name] = make(name, options)
         return venue
+            config.instrument_codes,
 
     def _generate(self) -> None:
         config = self.config

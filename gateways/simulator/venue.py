@@ -40,6 +40,8 @@ class VenueOptions:
     """Order ids begin so much higher."""
     limit_factor: float = 1.0
     """All limits of requests and orders are so many times the venue's own."""
+    instrument_codes: bool = False
+    """Whether OKX's WebSocket orders must name instruments by their codes."""
 
 
 class Playing(ABC):

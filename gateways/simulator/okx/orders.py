@@ -108,9 +108,19 @@ class OrderDesk:
                     "Please adjust the expTime and try again.",
                 )
 
-    def act(self, account: Account, operation: Operation, requests: Sequence[Json]) -> Json:
-        """Do a request that has passed ``check``; return code, message and results."""
-        results = [self._result(account, operation, request) for request in requests]
+    def act(
+        self,
+        account: Account,
+        operation: Operation,
+        requests: Sequence[Json],
+        *,
+        codes: bool = False,
+    ) -> Json:
+        """Do a request that has passed ``check``; return code, message and results.
+
+        ``codes``: the instrument must be named by its code.
+        """
+        results = [self._result(account, operation, request, codes=codes) for request in requests]
         failed = sum(result["sCode"] != "0" for result in results)
         code, text = "0", ""
         if failed:
@@ -118,7 +128,9 @@ class OrderDesk:
             code, text = ("1", ALL_FAILED) if whole else ("2", PARTLY_FAILED)
         return {"code": code, "msg": text, "data": results}
 
-    def _result(self, account: Account, operation: Operation, request: Json) -> Json:
+    def _result(
+        self, account: Account, operation: Operation, request: Json, *, codes: bool
+    ) -> Json:
         fields = Parameters(request)
         result: Json = {
             "ordId": _echo(request, "ordId"),
@@ -130,6 +142,8 @@ class OrderDesk:
         elif operation.kind == "amend":
             result["reqId"] = _echo(request, "reqId")
         try:
+            if codes:
+                fields.needed("instIdCode")
             order = self._act[operation.kind](account, fields)
         except ApiError as error:
             return result | {"sCode": str(error.code), "sMsg": str(error), "subCode": ""}

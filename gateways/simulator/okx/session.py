@@ -126,7 +126,8 @@ class OkxSession(Session):
             desk.check(account, operation, items, str(request.get("expTime") or ""))
             fate = self._venue.plan.request_fate(self._venue.name)
             waiting = len(client.pending)
-            result = desk.act(account, operation, items) if fate.act else {}
+            codes = self._venue.wants_codes
+            result = desk.act(account, operation, items, codes=codes) if fate.act else {}
             delay_ms = fate.delay_ms
             if not fate.answer:
                 return

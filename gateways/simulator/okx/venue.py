@@ -25,6 +25,7 @@ class OkxVenue(Venue):
 
     def __init__(self, name: str, options: VenueOptions) -> None:
         super().__init__(name, options, rules=RULES, connections=CONNECTIONS, describe=describe)
+        self.wants_codes = options.instrument_codes
         self.streams: VenueStreams
         self.rest: Rest
         self.clearing: Trading
