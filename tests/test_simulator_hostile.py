@@ -2,13 +2,26 @@
 
 import json
 import time
+from decimal import Decimal
 
 import pytest
 
+from engine.errors import ConfigError
+from gateways.simulator.account import Refused
 from gateways.simulator.session import Session
 from tests import bybit_client, okx_client
-from tests.simulator_binance import SPOT, Rest, api
+from tests.simulator_binance import (
+    SPOT,
+    USDM,
+    Rest,
+    account_of,
+    api,
+    listening,
+    market,
+    private_stream,
+)
 from tests.simulator_client import against, message
+from tests.trading_desk import TradingDesk
 
 LONG = "7" * 5000
 
@@ -188,3 +201,85 @@ def test_binance_reads_a_long_query_in_one_pass_and_refuses_one_without_end():
     many, twice, text = against(use, venues=[SPOT])
     assert (many, twice) == (-1101, -1101)
     assert text == "Duplicate values for parameter 'a' detected."
+
+
+# Amounts beyond what exact arithmetic carries.
+
+
+def test_an_amount_beyond_the_largest_order_is_refused_and_leaves_no_order():
+    async def use(venue, http):
+        rest = Rest(http, venue.base(SPOT))
+        order = market(quoteOrderQty="99999999999999999999.999999999999")
+        del order["quantity"]
+        async with listening(venue, http):
+            _, answer = await rest("POST", "/api/v3/order", **order)
+        account = account_of(venue)
+        return answer["code"], account.orders, account.balances["USDT"].locked
+
+    assert against(use, venues=[SPOT]) == (-1013, {}, 0)
+
+
+@pytest.mark.parametrize("amount", ["1e17", "1e21", "-1e30", "0.0000000000001", "NaN"])
+def test_a_deposit_beyond_exact_amounts_is_refused(amount):
+    async def use(venue, http):
+        body = {"venue": SPOT, "asset": "USDT", "amount": amount}
+        async with http.post(venue.base("control") + "/deposit", json=body) as response:
+            return response.status, account_of(venue).balances["USDT"].total
+
+    assert against(use, venues=[SPOT]) == (400, 1_000_000)
+
+
+def test_deposits_do_not_add_up_beyond_exact_amounts():
+    desk = TradingDesk()
+    desk.trading.deposit(desk.account, "USDT", Decimal("9e14"), desk.now_ms)
+    with pytest.raises(Refused):
+        desk.trading.deposit(desk.account, "USDT", Decimal("9e14"), desk.now_ms)
+
+
+def test_configured_balances_are_exact_amounts():
+    with pytest.raises(ConfigError, match="balance of USDT"):
+        TradingDesk(balances={"USDT": "1e16"})
+
+
+def test_the_largest_amount_is_told_to_all_who_listen():
+    most = "999999999000000"
+
+    async def use(venue, http):
+        rest = Rest(http, venue.base(USDM))
+        async with (
+            private_stream(venue, http, rest) as binance,
+            okx_client.connect(venue, http) as okx,
+            bybit_client.private(venue, "wallet") as bybit,
+        ):
+            await okx_client.log_in(okx)
+            await okx_client.subscribe(okx, {"channel": "account"})
+            for name in (USDM, "okx", "bybit"):
+                body = {"venue": name, "asset": "USDT", "amount": most}
+                async with http.post(venue.base("control") + "/deposit", json=body) as response:
+                    assert response.status == 200
+            told = [json.dumps(await message(socket)) for socket in (binance, bybit)]
+            told.append(json.dumps((await okx_client.pushes(okx, "account", lambda _: True))[-1]))
+            told.append(json.dumps(await okx_client.pushes(okx, "account", lambda _: True)))
+            return told, venue.state(1)["venues"]
+
+    told, venues = against(use, venues=[USDM, "okx", "bybit"])
+    assert ["1000000000000000" in text for text in told] == [True, True, False, True]
+    assert [venue["defects"] for venue in venues.values()] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["tick", "observe"])
+def test_a_defect_in_one_venue_is_counted_and_does_not_stop_the_others(name, monkeypatch, caplog):
+    async def use(venue, http):
+        def broken(*arguments):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(venue.venues["okx"], name, broken)
+        async with http.ws_connect(venue.base(SPOT, "ws") + "/ws/btcusdt@depth@100ms") as socket:
+            venue.step(2000)
+            await message(socket)
+            return {key: each["defects"] for key, each in venue.state(1)["venues"].items()}
+
+    defects = against(use, venues=[SPOT, "okx"])
+    assert defects["okx"] > 0
+    assert defects[SPOT] == 0
+    assert caplog.text.count("a defect of the simulated venue") == 1

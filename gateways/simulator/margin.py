@@ -18,13 +18,28 @@ ENTRY_DECIMALS = 12
 """Of average entry prices."""
 _CONTEXT = Context(prec=40, rounding=ROUND_HALF_EVEN)
 _ZERO = Decimal(0)
-_MONEY = Decimal(1).scaleb(-MONEY_DECIMALS)
+_STEPS = tuple(Decimal(1).scaleb(-places) for places in range(20))
+AMOUNT_MOST, AMOUNT_DECIMALS = Decimal(10**15), 12
+"""Of what is put into an account: sums of such amounts are exact in any context."""
 _ENTRY = Decimal(1).scaleb(-ENTRY_DECIMALS)
 
 
 def money(amount: Decimal) -> Decimal:
     """Round to the places that money has."""
-    return _CONTEXT.quantize(amount, _MONEY)
+    return _CONTEXT.quantize(amount, _STEPS[MONEY_DECIMALS])
+
+
+def to_places(amount: Decimal, places: int) -> Decimal:
+    """Round to so many places, half even, also what has more digits than usual."""
+    return _CONTEXT.quantize(amount, _STEPS[places])
+
+
+def is_amount(amount: Decimal) -> bool:
+    """Whether an amount is one that an account can have."""
+    if not amount.is_finite() or abs(amount) > AMOUNT_MOST:
+        return False
+    exponent = amount.as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= -AMOUNT_DECIMALS
 
 
 def plain(amount: Decimal) -> str:

@@ -56,6 +56,8 @@ DEBT_S = 0.25
 BATCH_S = 0.02
 """The longest that the generator holds the loop."""
 
+COMPLAIN_S = 1.0
+"""A defect that comes back with every tick is logged so often."""
 DEFAULT_PORT = 9101
 
 
@@ -107,11 +109,11 @@ class SimulatorSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
     """REST budget instead of the venue's own."""
     limit_factor: float = 1.0
     """All limits of requests and orders are so many times the venue's own, as for large clients."""
-    client_buffer_bytes: int = 8 << 20
-    """What a client may leave unread before it is cut."""
     instrument_codes: bool = False
     """OKX's WebSocket orders must name their instrument by ``instIdCode``, as the venue wants it
     since 2026; without this, clients from before may go on with ``instId``."""
+    client_buffer_bytes: int = 8 << 20
+    """What a client may leave unread before it is cut."""
     accounts: list[AccountSettings] = msgspec.field(default_factory=lambda: [demo_account()])
     """On every venue; none of them knows of the same account elsewhere, except that the two of
     Bybit share one wallet."""
@@ -168,6 +170,7 @@ class SimulatedVenue:
         self._tasks: list[asyncio.Task[None]] = []
         self._silent_until = 0.0
         self._now_ms = 0
+        self._complain_at = 0.0
         self._tls = _tls_context(config)
         if config.rate < 0.0 or config.speed < 0.0:
             raise ConfigError(f"rate and speed cannot be negative: {config.rate}, {config.speed}")
@@ -189,10 +192,10 @@ class SimulatedVenue:
             tuple(config.accounts),
             _ids_used_by_now() if config.continue_ids else 0,
             config.limit_factor,
+            config.instrument_codes,
         )
         venue = self.venues[name] = make(name, options)
         return venue
-            config.instrument_codes,
 
     def _generate(self) -> None:
         config = self.config
@@ -403,9 +406,20 @@ class SimulatedVenue:
 
     def _observe(self, market: SimulatedBook, outcome: Outcome) -> None:
         venue = self.venues[market.venue]
-        venue.observe(market, outcome, self._now_ms)
-        if venue.trading is not None:
-            venue.trading.observe(market, outcome, venue.now_ms())
+        try:
+            venue.observe(market, outcome, self._now_ms)
+            if venue.trading is not None:
+                venue.trading.observe(market, outcome, venue.now_ms())
+        except Exception as error:
+            self._complain(venue, error)
+
+    def _complain(self, venue: Venue, error: Exception) -> None:
+        """Count a defect of ours in one venue, and log it unless one was logged just now."""
+        venue.defects += 1
+        now = time.monotonic()
+        if now >= self._complain_at:
+            self._complain_at = now + COMPLAIN_S
+            self.log.error("%s: a defect of the simulated venue", venue.name, exc_info=error)
 
     async def _run(self) -> None:
         owed, last = 0.0, time.monotonic()
@@ -420,9 +434,13 @@ class SimulatedVenue:
             last = now
             now_ms = time.time_ns() // 1_000_000
             for venue in self.venues.values():
-                venue.tick(now_ms)
-                if venue.trading is not None:
-                    venue.trading.tick(venue.now_ms())
+                try:
+                    venue.tick(now_ms)
+                    if venue.trading is not None:
+                        venue.trading.tick(venue.now_ms())
+                except Exception as error:
+                    # The other venues, and what waits for clients of this one, go on.
+                    self._complain(venue, error)
                 venue.hub.flush(now)
             self.after_tick()
             if now >= keep_at:

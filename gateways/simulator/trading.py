@@ -29,6 +29,7 @@ from gateways.simulator.account import (
 from gateways.simulator.instruments import Listing
 from gateways.simulator.intake import Intake, fits, open_orders, reduces, would_take
 from gateways.simulator.ledger import Ledger
+from gateways.simulator.margin import AMOUNT_DECIMALS, AMOUNT_MOST, is_amount
 from gateways.simulator.market import next_funding_ms
 from gateways.simulator.matching import Fill, Outcome
 from gateways.simulator.matching import Order as BookOrder
@@ -104,7 +105,7 @@ class Trading:
                 amount = Decimal(text)
             except InvalidOperation:
                 amount = Decimal("NaN")
-            if not (amount.is_finite() and amount >= 0):
+            if not (is_amount(amount) and amount >= 0):
                 raise ConfigError(f"accounts: balance of {asset} is no amount: {text!r}")
             self.ledger.transfer(account, asset, amount, "deposit", 0)
         self.accounts.append(account)
@@ -119,6 +120,8 @@ class Trading:
 
     def deposit(self, account: Account, asset: str, amount: Decimal, now_ms: int) -> None:
         """Put money in (negative: take it out); raises Refused if there is not enough."""
+        if not is_amount(amount) or self.ledger.balance(account, asset).free + amount > AMOUNT_MOST:
+            raise Refused(Why.PARAMETER, f"amount: up to {AMOUNT_MOST}, {AMOUNT_DECIMALS} decimals")
         if amount < 0 and self.available(account, asset) + amount < 0:
             raise Refused(Why.BALANCE)
         why = "deposit" if amount >= 0 else "withdrawal"

@@ -91,6 +91,7 @@ class Venue(ABC):
         self.sessions: dict[Session, None] = {}
         self.cuts: dict[str, int] = {}
         self.opened = 0
+        self.defects = 0
         self.replay: Playing | None = None
         self.on_subscribe: Callable[[], None] = lambda: None
         self._connections = connections
@@ -199,6 +200,7 @@ class Venue(ABC):
             "connections": len(clients),
             "connections_opened": self.opened,
             "cuts": dict(self.cuts),
+            "defects": self.defects,
             "rest_requests": self.rest_requests,
             "topics": sorted(self.hub.topics),
             "frames_sent": sum(client.frames_sent for client in clients),

@@ -174,6 +174,8 @@ def _quantity(market: SimulatedBook, parameters: Parameters, kind: str) -> tuple
         if quantity is None and quote is None:
             raise missing("quantity")
         if quote is not None:
+            if quote > MAX_NOTIONAL:
+                raise Refused(Why.NOTIONAL)
             return 0, quote
     elif quote is not None:
         raise ApiError(-1106, "Parameter 'quoteOrderQty' sent when not required.")

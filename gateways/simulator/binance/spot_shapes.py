@@ -4,7 +4,7 @@ Source: binance-spot-api-docs rest-api.md, web-socket-api.md, user-data-stream.m
 """
 
 from collections.abc import Iterable
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from typing import Any
 
 from engine.common import OrderType, Side, TimeInForce
@@ -19,6 +19,7 @@ from gateways.simulator.account import (
     Why,
 )
 from gateways.simulator.instruments import Instrument
+from gateways.simulator.margin import to_places
 
 Json = dict[str, Any]
 
@@ -33,7 +34,6 @@ PREVENTION = {
 PREVENTION_TEXT = {mode: text for text, mode in PREVENTION.items()}
 MAKER_PPM = 1000
 TAKER_PPM = 1000
-_EIGHT = Decimal(1).scaleb(-8)
 _EXPIRED = {
     Why.IMMEDIATE: "UNFILLED_IOC_QUANTITY_EXPIRED",
     Why.FILL_OR_KILL: "UNFILLED_FOK_ORDER_EXPIRED",
@@ -54,7 +54,7 @@ _EXECUTIONS = {
 
 def eight(value: Decimal) -> str:
     """Write a value with eight decimals, as the venue does all."""
-    return f"{value.quantize(_EIGHT, ROUND_HALF_EVEN):f}"
+    return f"{to_places(value, 8):f}"
 
 
 def status_of(order: Order) -> str:

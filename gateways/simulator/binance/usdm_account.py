@@ -14,7 +14,8 @@ from gateways.simulator.binance.listen_keys import ListenKeys
 from gateways.simulator.binance.parameters import Parameters
 from gateways.simulator.binance.spot_orders import rows
 from gateways.simulator.binance.spot_shapes import eight
-from gateways.simulator.binance.usdm_shapes import plain, side_of
+from gateways.simulator.binance.usdm_shapes import side_of
+from gateways.simulator.margin import plain
 from gateways.simulator.simulation import SimulatedBook
 
 MAX_NOTIONAL = "1000000000"

@@ -3,13 +3,14 @@
 Source: the venue's OpenAPI description (binance-connector-python, 2026-08), recorded messages.
 """
 
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from typing import Any
 
 from engine.common import OrderType, Side, TimeInForce
 from gateways.simulator.account import AccountFill, Change, Order, OrderEvent, Status, Why
 from gateways.simulator.binance.spot_shapes import eight, fill_value, prevention_of
 from gateways.simulator.instruments import decimal_text
+from gateways.simulator.margin import plain, to_places
 
 Json = dict[str, Any]
 
@@ -47,12 +48,6 @@ _ALGO_STATUS = {
     Status.EXPIRED: "EXPIRED",
     Status.REJECTED: "REJECTED",
 }
-
-
-def plain(value: Decimal) -> str:
-    """Write a value without zeros at the end."""
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def side_of(position_side: str) -> str:
@@ -95,11 +90,11 @@ def tif_of(order: Order) -> str:
 def average_text(order: Order) -> str:
     """Write the average price of an order's fills."""
     places = order.market.instrument.price.decimals + _AVERAGE_PLACES
-    return f"{order.average.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN):f}"
+    return f"{to_places(order.average, places):f}"
 
 
 def _value_text(value: Decimal) -> str:
-    return f"{value.quantize(Decimal('0.00001'), ROUND_HALF_EVEN):f}"
+    return f"{to_places(value, 5):f}"
 
 
 def _flags(order: Order) -> Json:

@@ -30,8 +30,9 @@ from gateways.simulator.binance.desk import Desk
 from gateways.simulator.binance.spot_orders import SpotOrders
 from gateways.simulator.binance.spot_shapes import eight
 from gateways.simulator.binance.usdm_orders import UsdmOrders
-from gateways.simulator.binance.usdm_shapes import plain, side_of
+from gateways.simulator.binance.usdm_shapes import side_of
 from gateways.simulator.hub import Client
+from gateways.simulator.margin import plain
 from gateways.simulator.private import PrivateFeed
 
 ORDERS, FILLS, ACCOUNT = "orders", "fills", "account"

@@ -28,12 +28,12 @@ from gateways.simulator.bybit.shapes import (
     is_spot,
     order_id,
     order_row,
-    plain,
     position_row,
 )
 from gateways.simulator.bybit.terms import Request, parameter, text_of
 from gateways.simulator.digits import whole
 from gateways.simulator.instruments import Instrument
+from gateways.simulator.margin import plain
 
 if TYPE_CHECKING:
     from gateways.simulator.trading import Trading

@@ -24,6 +24,7 @@ from gateways.simulator.margin import (
     MONEY_DECIMALS,
     initial_margin,
     money,
+    plain,
     position_margin,
 )
 
@@ -49,12 +50,6 @@ _CREATED_BY = {Why.LIQUIDATION: "CreateByLiq", Why.DELEVERAGING: "CreateByAdl_Pa
 _EXECUTED_AS = {Why.LIQUIDATION: "BustTrade", Why.DELEVERAGING: "AdlTrade"}
 _FUNDING_IDS = 1 << 64
 """Ids of funding payments stand above those of trades."""
-
-
-def plain(amount: Decimal) -> str:
-    """Write a decimal without exponent and without zeros at the end."""
-    text = format(amount, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def side_text(side: Side) -> str:

@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from gateways.simulator.account import ZERO, Account, Balance
-from gateways.simulator.bybit.shapes import MAINTENANCE, Row, plain
-from gateways.simulator.margin import money, position_margin
+from gateways.simulator.bybit.shapes import MAINTENANCE, Row
+from gateways.simulator.margin import money, plain, position_margin
 
 if TYPE_CHECKING:
     from gateways.simulator.trading import Trading

@@ -102,7 +102,8 @@ class AlgoDesk:
         whole = fields.text("closeFraction") == "1"
         currency = ""
         if spot and not price:
-            currency = fields.one_of("tgtCcy", ("base_ccy", "quote_ccy"), "base_ccy")
+            usual = "quote_ccy" if side is Side.BUY else "base_ccy"
+            currency = fields.one_of("tgtCcy", ("base_ccy", "quote_ccy"), usual)
         value = fields.amount("sz") if currency == "quote_ccy" else ZERO
         return OrderTerms(
             market=market,

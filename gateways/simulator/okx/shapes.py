@@ -13,7 +13,7 @@ from gateways.simulator.account import (
     Status,
     Why,
 )
-from gateways.simulator.margin import plain
+from gateways.simulator.margin import plain, to_places
 from gateways.simulator.okx.codes import CANCEL_SOURCE
 from gateways.simulator.okx.dialect import DEFAULT_LEVERAGE, index_of, type_of
 from gateways.simulator.simulation import SimulatedBook
@@ -22,7 +22,6 @@ from gateways.simulator.trading import Trading
 Json = dict[str, Any]
 
 MAINTENANCE = Decimal("0.004")
-_PLACES = Decimal("1e-12")
 _STATES = {
     Status.UNTRIGGERED: "live",
     Status.NEW: "live",
@@ -151,7 +150,7 @@ _EMPTY_DETAIL = dict.fromkeys(
 
 def ratio(value: Decimal) -> str:
     """Write a quotient with the places that the venue gives."""
-    return plain(value.quantize(_PLACES))
+    return plain(to_places(value, 12))
 
 
 def state_of(order: Order) -> str:
