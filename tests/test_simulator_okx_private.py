@@ -610,3 +610,16 @@ def test_parameters_of_another_kind_are_refused():
     ):
         with pytest.raises(ApiError, match="Parameter"):
             read()
+
+
+@pytest.mark.parametrize(("side", "currency"), [("buy", "quote_ccy"), ("sell", "base_ccy")])
+def test_a_market_stop_of_a_spot_pair_is_sized_like_a_market_order(side, currency):
+    async def use(venue, http):
+        terms = {"instId": SPOT, "tdMode": "cash", "side": side, "ordType": "trigger", "sz": "1"}
+        more = {"triggerPx": "20000", "orderPx": "-1"}
+        _, body = await post(venue, http, "trade/order-algo", terms | more)
+        number = body["data"][0]["algoId"]
+        return (await get(venue, http, f"trade/order-algo?algoId={number}"))[1]
+
+    (entry,) = with_okx(use)["data"]
+    assert (entry["tgtCcy"], entry["sz"]) == (currency, "1")
