@@ -18,6 +18,7 @@ from gateways.types import (
     ReportKind,
     RequestFlag,
     SelfTrade,
+    Trigger,
 )
 from tests import naive_okx_orders as naive
 from tests.data import shared
@@ -215,6 +216,14 @@ def test_a_stop_order_is_an_algo_order_by_rest():
     assert [cost.limit for cost in call.costs] == [limits.ALGO_PLACE]
 
 
+@pytest.mark.parametrize("side", list(Side))
+def test_a_stop_order_of_a_spot_pair_says_that_its_size_is_in_the_base_currency(side):
+    stop = new(SPOT, side=side, order_type=OrderType.STOP_MARKET, stop_price=700000, price=0)
+    [call] = naive.adapter().order_call(stop, "w1", NOW)
+    body = json.loads(call.body)
+    assert (body["tgtCcy"], body["sz"]) == ("base_ccy", "0.0000015")
+
+
 def test_a_stop_order_is_canceled_by_its_algo_id_until_it_has_triggered():
     adapter = naive.adapter()
     waiting = new(action=Action.CANCEL, venue_id="algo-12", order_type=OrderType.STOP_LIMIT)
@@ -265,6 +274,45 @@ def test_cancel_all_asks_for_the_open_orders_and_cancels_them_in_batches():
             break
         call = following
     assert canceled == list(range(130))
+
+
+def answer_to_batch(*rows, code="1"):
+    """Return the answer to a batch of a cancel-all with these results (``sCode``)."""
+    adapter = naive.adapter()
+    first, *_ = adapter.order_call(Request(Action.CANCEL_ALL, 1, 0, None), "w1", NOW)
+    batch = adapter.next_page(first, orders_page(range(len(rows) or 1)), NOW)
+    data = [{"ordId": str(i), "sCode": row, "sMsg": row} for i, row in enumerate(rows)]
+    body = json.dumps({"code": code, "msg": "", "data": data}).encode()
+    [answer] = adapter.read_answer(batch, 200, {}, body, TABLE)
+    return answer
+
+
+@pytest.mark.parametrize("rows", [("0", "0"), ("0", "51400"), ("51400", "51401", "51410")])
+def test_a_batch_of_cancels_is_done_if_each_order_is_canceled_or_ended_by_itself(rows):
+    assert answer_to_batch(*rows).verdict is Verdict.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict"),
+    [
+        (("0", "50004"), Verdict.UNKNOWN),
+        (("50026", "0"), Verdict.UNKNOWN),
+        (("51412", "51400"), Verdict.UNKNOWN),
+        (("0", "51404"), Verdict.UNKNOWN),
+        (("50001",), Verdict.UNKNOWN),
+        (("50004", "50011"), Verdict.LIMITED),
+        ((), Verdict.UNKNOWN),
+    ],
+)
+def test_a_batch_of_cancels_is_not_done_while_one_of_its_orders_may_be_open(rows, verdict):
+    answer = answer_to_batch(*rows)
+    assert answer.verdict is verdict
+    if verdict is Verdict.LIMITED:
+        assert (answer.limit, answer.wait_s) == (limits.BATCH_CANCEL, errors.WAIT_S)
+
+
+def test_a_refused_batch_of_cancels_is_not_done():
+    assert answer_to_batch(code="50011").verdict is Verdict.LIMITED
 
 
 def test_cancel_all_of_an_instrument_names_it():
@@ -332,6 +380,12 @@ def test_a_query_of_a_triggered_order_goes_on_with_the_order_it_became():
         (new(SPOT, flags=RequestFlag.REDUCE_ONLY), "reduce-only"),
         (new(SPOT, position_side=1), "position"),
         (new(self_trade=SelfTrade.NONE), "trade with each other"),
+        (
+            new(order_type=OrderType.STOP_MARKET, stop_price=5, self_trade=SelfTrade.CANCEL_BOTH),
+            "stop order",
+        ),
+        (new(SPOT, order_type=OrderType.STOP_LIMIT, stop_price=5, trigger=Trigger.MARK), "last"),
+        (new(SPOT, order_type=OrderType.STOP_LIMIT, stop_price=5, trigger=Trigger.INDEX), "last"),
         (new(self_trade=SelfTrade.CANCEL_BOTH, time_in_force=TimeInForce.FOK), "FOK"),
         (Request(Action.NEW, 1, 1, None), "no instrument"),
         (Request(Action.MARGIN_MODE, 1, 0, SWAP), "margin mode"),
@@ -414,6 +468,22 @@ def test_a_trade_is_told_with_what_it_cost():
 def test_a_rebate_is_a_negative_fee():
     [fill] = push(**TRADE | {"fillFee": "0.01"})
     assert (fill.fee, fill.decimals) == (-1, 2)
+
+
+@pytest.mark.parametrize(
+    ("fields", "quantity"),
+    [
+        ({"tgtCcy": "quote_ccy", "sz": "100"}, 0),
+        ({"tgtCcy": "", "sz": "100"}, 0),
+        ({"tgtCcy": "base_ccy", "sz": "0.5"}, 50_000_000),
+        ({"tgtCcy": "", "side": "sell", "sz": "0.5"}, 50_000_000),
+        ({"tgtCcy": "", "ordType": "limit", "sz": "0.5"}, 50_000_000),
+    ],
+)
+def test_an_amount_of_the_quote_currency_is_no_quantity(fields, quantity):
+    spot = {"instId": "BTC-USDT", "instType": "SPOT", "ordType": "market", "side": "buy"}
+    [update] = push(**spot | fields)
+    assert update.quantity == quantity
 
 
 def test_a_filled_push_without_a_trade_tells_the_end_alone():
@@ -549,7 +619,8 @@ def test_a_limit_that_is_used_up_is_named():
         ("51024 51155", Verdict.REFUSED, Reason.NOT_ALLOWED),
         ("51025 51102 51103", Verdict.REFUSED, Reason.TOO_MANY_ORDERS),
         ("51148 51169", Verdict.REFUSED, Reason.REDUCE_ONLY),
-        ("51400 51503 51603", Verdict.GONE, Reason.UNKNOWN_ORDER),
+        ("51400 51405 51416 51503 51603", Verdict.GONE, Reason.UNKNOWN_ORDER),
+        ("64007", Verdict.UNKNOWN, Reason.VENUE_UNSURE),
         ("51401 51410 51509", Verdict.GONE, Reason.ALREADY_CLOSED),
         ("51402 51510", Verdict.GONE, Reason.ALREADY_FILLED),
         ("51511", Verdict.REFUSED, Reason.POST_ONLY),

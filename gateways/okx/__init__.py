@@ -9,7 +9,7 @@ from gateways.adapter import ROUTE_ORDERS, Call, Cost, Dialect, Identity, Limit,
 from gateways.message import Event, Instrument, Request, Update
 from gateways.okx import answers, endpoints, events, limits, requests, session
 from gateways.signing import Sign, hmac_base64
-from gateways.types import Action, RequestFlag, SelfTrade
+from gateways.types import Action, RequestFlag, SelfTrade, Trigger
 
 __all__ = ["Okx"]
 
@@ -161,6 +161,10 @@ def _check_new(request: Request, spot: bool) -> str:
         return f"stop orders cannot be {tif.name}"
     if stop and not request.stop_price:
         return "a stop order needs a stop price"
+    if stop and spot and request.trigger != Trigger.LAST:
+        return "stop orders of spot pairs look at the last price"
+    if stop and request.self_trade:
+        return "OKX takes no self-trade prevention with a stop order: the account's is in force"
     if quote and not (spot and request.order_type == OrderType.MARKET):
         return "only spot market orders can have a quantity in the quote currency"
     if spot and request.flags & RequestFlag.REDUCE_ONLY:

@@ -45,7 +45,7 @@ _DONE = {
 _SUB_ACCOUNT_CODE = 50061
 
 
-def read_reply(frame: Json, wire_id: str, limit: str, operation: str) -> list[Event]:
+def read_reply(frame: Json, wire_id: str, limit: str, operation: str) -> list[Answer]:
     """Return an answer for each order of the message; its own code goes before the message's."""
     rows = frame.get("data") or [{}]
     code = int(frame.get("code") or 0)
@@ -115,17 +115,35 @@ def read_answer(call: Call, status: int, body: bytes, instruments: Instruments) 
             return [_told(frame, call, operation, instruments)]
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"OKX answer without {error}: {body[:200]!r}") from None
-    if call.tag.startswith(CANCEL_ALL) and code in (0, 1, 2):
-        # Orders that ended meanwhile are refused one by one: as good as canceled.
-        return [Answer(wire_id=call.wire_id, verdict=Verdict.ACCEPTED)]
     try:
-        return read_reply(frame, call.wire_id, limit, operation)
+        if call.tag.startswith(CANCEL_ALL):
+            return [_of_batch(read_reply(frame, call.wire_id, limit, ""))]
+        return list(read_reply(frame, call.wire_id, limit, operation))
     except (ValueError, TypeError, AttributeError):
         # It came, and nobody knows what it says.
         text = body[:100].decode(errors="replace")
         unsure = Answer(wire_id=call.wire_id, verdict=Verdict.UNKNOWN, text=text)
         unsure.reason = Reason.VENUE_UNSURE
         return [unsure]
+
+
+_DONE_WITH = (Verdict.ACCEPTED, Verdict.GONE)
+"""Orders that ended meanwhile are refused one by one: as good as canceled."""
+
+
+def _of_batch(answers: Sequence[Answer]) -> Answer:
+    """Return the answer to a batch of a cancel-all: it is done if each of its orders is.
+
+    If not, it is not known what is still open, whatever was refused: it is to be asked again.
+    """
+    left = [each for each in answers if each.verdict not in _DONE_WITH]
+    if not left:
+        return Answer(wire_id=answers[0].wire_id, verdict=Verdict.ACCEPTED)
+    limited = [each for each in left if each.verdict is Verdict.LIMITED]
+    worst = (limited or left)[0]
+    if not limited:
+        worst.verdict = Verdict.UNKNOWN
+    return worst
 
 
 def _told(frame: Json, call: Call, operation: str, instruments: Instruments) -> Answer:

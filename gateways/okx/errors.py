@@ -15,7 +15,7 @@ Classified = tuple[Verdict, Reason]
 _GROUPS: tuple[tuple[Verdict, Reason, str], ...] = (
     (Verdict.ACCEPTED, Reason.NONE, "0"),
     # The venue cannot say what became of it.
-    (Verdict.UNKNOWN, Reason.VENUE_UNSURE, "50004 50026 51054 51149 51412"),
+    (Verdict.UNKNOWN, Reason.VENUE_UNSURE, "50004 50026 51054 51149 51412 64007"),
     (
         Verdict.RETRY,
         Reason.BUSY,
@@ -25,7 +25,7 @@ _GROUPS: tuple[tuple[Verdict, Reason, str], ...] = (
     (Verdict.LIMITED, Reason.RATE_LIMIT, "50011 50061 51113 60014 60023"),
     (Verdict.EXISTS, Reason.DUPLICATE_ID, "50042 50071 51011 51016 51065 51068"),
     # Orders that cannot be canceled or amended any more, or are not known.
-    (Verdict.GONE, Reason.UNKNOWN_ORDER, "51400 51503 51600 51601 51603"),
+    (Verdict.GONE, Reason.UNKNOWN_ORDER, "51400 51405 51416 51503 51532 51600 51601 51603"),
     (Verdict.GONE, Reason.ALREADY_CLOSED, "51401 51410 51509"),
     (Verdict.GONE, Reason.ALREADY_FILLED, "51402 51510"),
     (Verdict.REFUSED, Reason.NOT_CHANGED, "51506"),

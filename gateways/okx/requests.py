@@ -130,14 +130,17 @@ def algo_body(request: Request) -> str:
     instrument = request.instrument
     assert instrument is not None
     decimals = instrument.price_decimals
+    spot = instrument.kind == SPOT
     heads = _BUY if request.side > 0 else _SELL
     limit = request.order_type == OrderType.STOP_LIMIT
     price = to_text(request.price, decimals) if limit else "-1"
-    modes = _SPOT_MODES if instrument.kind == SPOT else _MODES
+    modes = _SPOT_MODES if spot else _MODES
+    # Said outright: a market buy would be in the quote currency by default.
+    target = _BASE if spot else ""
     return (
         f"{_native(request)}{heads[request.order_type][request.time_in_force]}"
         f'{to_text(request.quantity, instrument.quantity_decimals)}"'
-        f"{_POSITIONS[request.position_side]}{modes[request.margin_mode]}"
+        f"{_POSITIONS[request.position_side]}{modes[request.margin_mode]}{target}"
         f',"triggerPx":"{to_text(request.stop_price, decimals)}","orderPx":"{price}"'
         f',"triggerPxType":"{_TRIGGERS[request.trigger]}"'
         f',"algoClOrdId":"{request.client_text}"'

@@ -89,7 +89,7 @@ def order(row: Json, instrument: Instrument, kind: ReportKind) -> Update:
         position_side=POSITIONS.get(row.get("posSide") or "", 0),
         margin_mode=MODES.get(row.get("tdMode") or "", MarginMode.NONE),
     )
-    if row.get("tgtCcy") != "quote_ccy":
+    if not _in_quote(row, row["ordType"] == "market"):
         update.quantity = to_mantissa(row["sz"], quantities)
     if row.get("reduceOnly") in ("true", True):
         update.flags |= ReportFlag.REDUCE_ONLY
@@ -100,6 +100,17 @@ def order(row: Json, instrument: Instrument, kind: ReportKind) -> Update:
     if update.status == OrderStatus.CANCELED:
         _end(update, row)
     return update
+
+
+def _in_quote(row: Json, market: bool) -> bool:
+    """Return whether an order's size is an amount of the quote currency.
+
+    Spot market buys are by default; what was sold, and limit orders, are in the base currency.
+    """
+    target = row.get("tgtCcy") or ""
+    if target or not market or row.get("instType") != "SPOT":
+        return target == "quote_ccy"
+    return bool(row["side"] == "buy")
 
 
 def average_of(text: str | None, decimals: int) -> int:
@@ -157,7 +168,7 @@ def algo_order(row: Json, instrument: Instrument) -> Update:
         position_side=POSITIONS.get(row.get("posSide") or "", 0),
         margin_mode=MODES.get(row.get("tdMode") or "", MarginMode.NONE),
     )
-    if row.get("tgtCcy") != "quote_ccy":
+    if not _in_quote(row, market):
         update.quantity = to_mantissa(row.get("sz") or "", instrument.quantity_decimals)
     if row.get("reduceOnly") in ("true", True):
         update.flags |= ReportFlag.REDUCE_ONLY
