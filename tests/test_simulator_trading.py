@@ -654,3 +654,60 @@ def test_the_same_calls_give_the_same_results():
 
     assert run() == run()
     assert CANCELED is Change.CANCELED
+
+
+# Stop orders that find out their size when they trigger.
+
+
+@pytest.mark.parametrize("rule", ["refuse", "accept"])
+def test_the_trigger_of_a_stop_that_closes_a_position_is_amended(rule):
+    desk = TradingDesk("binance_usdm", rules=no_fees(amend_unchanged=rule))
+    desk.moves_to(desk.middle)
+    desk.buy(quantity=10)
+    stop = desk.sell(quantity=0, type=STOP_MARKET, stop_price=desk.middle - 50, close_position=True)
+    desk.trading.amend(stop, desk.now_ms, stop_price=desk.middle - 20)
+    assert (stop.status, stop.terms.stop_price) == (Status.UNTRIGGERED, desk.middle - 20)
+    desk.moves_to(desk.middle - 30)
+    desk.crowd(Side.SELL, desk.middle - 31, 1)
+    assert (stop.status, stop.filled, desk.position().lots) == (Status.FILLED, 10, 0)
+
+
+def test_a_stop_for_an_amount_is_sized_by_the_book_when_it_triggers():
+    desk = TradingDesk(rules=no_fees())
+    desk.asks(desk.middle + 1, 1000)
+    amount = desk.units(desk.middle, 100)
+    stop = desk.buy(
+        quantity=0, quote_quantity=amount, type=STOP_MARKET, stop_price=desk.middle + 50
+    )
+    assert (stop.quantity, desk.locked("USDT")) == (0, amount)
+    desk.crowd(Side.BUY, desk.middle + 1, 1000)
+    desk.asks(desk.middle + 60, 5)
+    desk.asks(desk.middle * 2, 1000)
+    desk.crowd(Side.BUY, desk.middle + 60, 1)
+    left = amount - desk.units(desk.middle + 60, 4)
+    lots = 4 + int(left / desk.units(desk.middle * 2, 1))
+    assert (stop.status, stop.filled) == (Status.FILLED, lots)
+    assert stop.value <= amount
+    assert desk.free("USDT") == 1_000_000 - stop.value
+    assert desk.locked("USDT") == 0
+
+
+def test_a_stop_to_sell_for_an_amount_locks_what_it_may_sell():
+    desk = TradingDesk(rules=no_fees())
+    amount = desk.units(desk.middle - 50, 7)
+    stop = desk.sell(
+        quantity=0, quote_quantity=amount, type=STOP_MARKET, stop_price=desk.middle - 50
+    )
+    assert desk.locked("BTC") == desk.trading.quantity_units(desk.market, 8)
+    desk.trading.amend(stop, desk.now_ms, stop_price=desk.middle - 60)
+    assert (stop.quantity, stop.terms.quote_quantity) == (0, amount)
+    desk.trading.cancel(stop, desk.now_ms)
+    assert (desk.locked("BTC"), desk.free("BTC")) == (0, 100)
+
+
+def test_a_stop_for_no_amount_is_refused():
+    desk = TradingDesk(rules=no_fees(limits=lambda _: MarketLimits(min_notional=Decimal(5))))
+    terms = desk.terms(quantity=0, type=STOP_MARKET, stop_price=desk.middle + 50)
+    assert desk.refusal(terms) is Why.MIN_QUANTITY
+    terms.quote_quantity = Decimal(4)
+    assert desk.refusal(terms) is Why.NOTIONAL

@@ -212,6 +212,11 @@ class Order:
         return self.quantity - self.filled if self.status.live else 0
 
     @property
+    def sized_later(self) -> bool:
+        """Whether its trigger will find out how many lots it is for."""
+        return self.status is Status.UNTRIGGERED and not self.quantity
+
+    @property
     def average(self) -> Decimal:
         """Average price of its fills in price units; 0 without one."""
         quantity = self.market.instrument.quantity

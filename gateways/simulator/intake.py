@@ -13,7 +13,7 @@ from gateways.simulator.account import (
     Why,
 )
 from gateways.simulator.ledger import Ledger
-from gateways.simulator.rules import check_price, check_quantity, check_terms
+from gateways.simulator.rules import check_amount, check_price, check_quantity, check_terms
 from gateways.simulator.triggers import is_met, price_for
 
 
@@ -74,7 +74,8 @@ class Intake:
         shrinks = not units.spot and reduces(terms)
         quantity = self._quantity(account, terms, shrinks=shrinks, triggered=triggered)
         price = terms.price or terms.stop_price or market.stats.last
-        if not terms.close_position or triggered:
+        waits = bool(terms.stop_price) and not triggered
+        if quantity or not waits:
             check_quantity(
                 self.rules,
                 market.instrument,
@@ -83,6 +84,8 @@ class Intake:
                 market=not terms.price,
                 reduces=shrinks,
             )
+        elif not terms.close_position:
+            check_amount(self.rules, market.instrument, terms.quote_quantity)
         if self.rules.post_only_refuses and not terms.stop_price and would_take(terms, terms.price):
             raise Refused(Why.POST_ONLY)
         hold = ZERO
@@ -122,9 +125,9 @@ class Intake:
         self, account: Account, terms: OrderTerms, *, shrinks: bool, triggered: bool
     ) -> int:
         quantity = terms.quantity
-        if terms.quote_quantity and not quantity:
-            return self._lots_for(account, terms)
         waits = terms.stop_price and not triggered
+        if terms.quote_quantity and not quantity:
+            return 0 if waits else self._lots_for(account, terms)
         if not shrinks or (waits and terms.close_position):
             return quantity
         held = self.ledger.held(account, terms.market, terms.position_side)
@@ -156,6 +159,11 @@ class Intake:
     ) -> Decimal:
         """Return what must be held for an order, whose other open orders are all ``but`` one."""
         market, units = terms.market, self.ledger.units(terms.market)
+        if not quantity:
+            # By an amount of the quote currency, at its trigger.
+            if terms.side is Side.BUY:
+                return terms.quote_quantity
+            quantity = int(terms.quote_quantity / units.value(terms.stop_price, 1)) + 1
         if units.spot and terms.side is Side.SELL:
             return units.lot * quantity
         if terms.price or terms.stop_price:
@@ -211,14 +219,15 @@ class Intake:
             self._check_trigger(terms)
         notional = units.notional(terms.price or terms.stop_price, terms.quantity)
         shrinks = not units.spot and reduces(terms)
-        check_quantity(
-            self.rules,
-            market.instrument,
-            terms.quantity,
-            notional,
-            market=not terms.price,
-            reduces=shrinks,
-        )
+        if terms.quantity:
+            check_quantity(
+                self.rules,
+                market.instrument,
+                terms.quantity,
+                notional,
+                market=not terms.price,
+                reduces=shrinks,
+            )
         if shrinks or (order.status is Status.UNTRIGGERED and not units.spot):
             return ZERO
         hold = self._hold_for(order.account, terms, terms.quantity - order.filled, order)

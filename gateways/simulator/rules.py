@@ -113,6 +113,14 @@ def check_price(
             raise Refused(Why.PRICE_BAND)
 
 
+def check_amount(rules: TradingRules, instrument: Instrument, amount: Decimal) -> None:
+    """Refuse an amount of the quote currency that is too small, or none."""
+    if amount <= 0:
+        raise Refused(Why.MIN_QUANTITY)
+    if amount < rules.limits(instrument).min_notional:
+        raise Refused(Why.NOTIONAL)
+
+
 def check_quantity(
     rules: TradingRules,
     instrument: Instrument,

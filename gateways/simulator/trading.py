@@ -250,12 +250,12 @@ class Trading:
         )
         if same and self.rules.amend_unchanged == "refuse":
             raise Refused(Why.NOT_CHANGED)
-        if quantity <= order.filled:
+        if quantity <= order.filled and (quantity or not order.sized_later):
             return self._amend_away(order, now_ms)
         quantity = self._intake.within_position(order, quantity)
-        terms = replace(
-            order.terms, price=price, quantity=quantity, stop_price=stop_price, quote_quantity=ZERO
-        )
+        terms = replace(order.terms, price=price, quantity=quantity, stop_price=stop_price)
+        if quantity:
+            terms.quote_quantity = ZERO
         hold = self._intake.amendable(order, terms, now_ms)
         takes = would_take(terms, terms.price) and order.status is not Status.UNTRIGGERED
         if takes and self.rules.amend_post_only == "refuse":
@@ -555,7 +555,9 @@ class Trading:
         order.price, order.quantity, order.updated_ms = terms.price, terms.quantity, now_ms
         if waits:
             units = self.ledger.units(order.market)
-            order.terms = replace(order.terms, stop_price=terms.stop_price)
+            order.terms = replace(
+                order.terms, stop_price=terms.stop_price, quote_quantity=terms.quote_quantity
+            )
             self._triggers.add(order, price_for(order.market, units, terms.trigger), units)
         self.ledger.hold(order, hold)
         self.ledger.count(order)
