@@ -82,6 +82,11 @@ class Core:
             order_quantity=order.quantity,
         )
 
+    def tell_funding(self, update: Update, received_ns: int) -> None:
+        """Report a funding payment, unless it has been: several ways tell of the same one."""
+        if self.orders.admit_funding(update):
+            self.reports.publish(update, received_ns)
+
     def tell(self, update: Update, received_ns: int) -> bool:
         """Report a message about an order, unless it is nothing new; return whether it was."""
         if not self.orders.admit(update, received_ns):

@@ -243,7 +243,7 @@ class Gateway:
         self.flights, self.dead_man = Flights(), DeadMan(core)
         self.routes = routes_of(core, self.endpoints, self)
         orders_route = next(route for route in self.routes if route.name == ROUTE_ORDERS)
-        self._private = next(route for route in self.routes if route.private)
+        self._privates = [route for route in self.routes if route.private]
         self.sender = Sender(
             core, self.flights, self.dead_man, orders_route, lambda: self.up, self._sent_in
         )
@@ -263,10 +263,13 @@ class Gateway:
         core = self.core
         await self._first_clock(stop)
         left = recover(self._context.instance, core)
-        self.reconciler.baseline = left.is_first
-        self.reconciler.since_ns = left.since_ns or core.clock.now_ns() - round(
-            self.settings.lookback_s * 1e9
-        )
+        reconciler, offset_ns = self.reconciler, core.clock.offset_ns
+        reconciler.baseline = left.is_first
+        if left.is_first:
+            reconciler.since_ns = core.clock.now_ns() - round(self.settings.lookback_s * 1e9)
+        else:
+            reconciler.since_ns = left.since_ns + offset_ns
+            reconciler.history_ns = left.first_ns + offset_ns
         jobs: list[Coroutine[Any, Any, None]] = [
             *(route.run() for route in self.routes),
             self.doubts.run(),
@@ -416,6 +419,8 @@ class Gateway:
         self._values[self._index["events"]] += 1
         if update.kind in ORDER_KINDS:
             self._tell(update, received_ns)
+        elif update.kind == ReportKind.FUNDING:
+            self.core.tell_funding(update, received_ns)
         else:
             if update.kind in (ReportKind.BALANCE, ReportKind.POSITION):
                 self.reconciler.holdings.note(update, received_ns)
@@ -451,14 +456,19 @@ class Gateway:
         """Learn that a route works."""
         self._log.info("route up", extra={"route": route.name})
         if gap and route.private:
-            self.reconciler.want()
+            self._listens_ns = time.time_ns()
+            if all(each.up for each in self._privates):
+                self.reconciler.want()
         self._say_up()
 
     _synced = False
     """Whether the account has been reconciled since the private events began to come."""
+    _listens_ns = 0
+    """Since when they come without a gap (ours, Unix ns)."""
 
-    def _reconciled(self, missed: int) -> None:
-        if self._private.up:
+    def _reconciled(self, missed: int, began_ns: int) -> None:
+        # Answers from before are not joined with the events: some may be in neither.
+        if all(route.up for route in self._privates) and began_ns >= self._listens_ns:
             self._synced = True
         self._say_up()
         now = time.monotonic()
@@ -466,7 +476,8 @@ class Gateway:
             # Events have been lost on a connection that seems to be well.
             self._replaced_s = now
             self._log.warning("the private stream lacks events: replacing its connection")
-            self._private.replace()
+            for route in self._privates:
+                route.replace()
 
     def on_lost(self, route: Route, line: Line) -> None:
         """Learn that a connection is gone: what it carried may or may not have arrived."""

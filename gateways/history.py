@@ -47,8 +47,10 @@ class Left:
 
     is_first: bool = True
     """Nothing has ever been reported."""
+    first_ns: int = 0
+    """Of what was told before, the words are gone (ours, Unix ns)."""
     since_ns: int = 0
-    """Trades before were told (ours, Unix ns); 0 if nothing was."""
+    """Trades before need not be asked for (ours, Unix ns)."""
     unanswered: list[tuple[Request, int]] = field(default_factory=list)
     """Requests whose fate nobody was told, with when they were sent, at the latest."""
 
@@ -58,12 +60,11 @@ def recover(instance: str, core: Core) -> Left:
     left = Left()
     reader = RingReader.attach(instance, core.settings.reports, REPORT, "oldest")
     answered: set[int] = set()
-    first_ns = 0
     try:
         while len(batch := reader.poll()):
             for record in batch.copy():
                 left.is_first = False
-                first_ns = first_ns or int(record["published_ns"])
+                left.first_ns = left.first_ns or int(record["published_ns"])
                 if record["request_id"] and record["kind"] in FINAL:
                     answered.add(int(record["request_id"]))
                 _enter(core, record)
@@ -75,8 +76,8 @@ def recover(instance: str, core: Core) -> Left:
         return left
     # The oldest reports of an order may be gone; a trade that was not told is found by its id.
     core.orders.settle()
-    left.since_ns = (left.since_ns or first_ns) - OVERLAP_NS
-    left.unanswered = _unanswered(instance, core, answered, first_ns)
+    left.since_ns = (left.since_ns or left.first_ns) - OVERLAP_NS
+    left.unanswered = _unanswered(instance, core, answered, left.first_ns)
     return left
 
 
@@ -92,18 +93,14 @@ def _enter(core: Core, record: np.void) -> None:
         if record["reason"] != Reason.DUPLICATE_ID:
             orders.forget(int(record["client_id"]))
         return
+    if kind is ReportKind.FUNDING:
+        orders.admit_funding(_update(record, kind))
     if kind not in ORDER_KINDS or not record["client_id"]:
         return
     client_id = int(record["client_id"])
     foreign = client_id < 0
-    update = Update(
-        kind=kind,
-        client_id=client_id,
-        client_text=bytes(record["text"]).decode(errors="replace") if foreign else "",
-        venue_id=bytes(record["venue_id"]).decode(errors="replace"),
-    )
-    for name in _COPIED:
-        setattr(update, name, int(record[name]))
+    update = _update(record, kind)
+    update.client_text = bytes(record["text"]).decode(errors="replace") if foreign else ""
     if orders.get(client_id) is None:
         text = update.client_text if foreign else core.ids.text(client_id)
         orders.add(Order(client_id, text, update.instrument))
@@ -112,7 +109,20 @@ def _enter(core: Core, record: np.void) -> None:
     orders.admit(update, int(record["received_ns"]))
 
 
+def _update(record: np.void, kind: ReportKind) -> Update:
+    """Return what a report told, but for its text."""
+    update = Update(
+        kind=kind,
+        venue_id=bytes(record["venue_id"]).decode(errors="replace"),
+        asset=bytes(record["asset"]).decode(errors="replace"),
+    )
+    for name in _COPIED:
+        setattr(update, name, int(record[name]))
+    return update
+
+
 _COPIED = (
+    "client_id",
     "instrument",
     "request_id",
     "exchange_ns",

@@ -400,9 +400,10 @@ class OrderTable:
             self._ended.pop(order.client_id, None)
 
     def settle(self) -> None:
-        """Take it that all trades so far were told: what is known is from an incomplete record."""
+        """Take it that all trades so far were told of orders whose first reports are gone."""
         for order in self._orders.values():
-            order.traded = max(order.traded, order.filled)
+            if not order.sent_ns:
+                order.traded = max(order.traded, order.filled)
 
     def _drop(self, client_id: int) -> None:
         order = self._orders.pop(client_id, None)

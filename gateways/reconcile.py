@@ -81,7 +81,7 @@ class Reconciler:
 
     ``ask`` queries one order (as for ``gateways.inflight.Doubts``); ``suspect`` has it asked for
     until it is known. ``done`` is called after each reconciliation with how many events of orders
-    had been missed.
+    had been missed, and when its queries began (ours, Unix ns).
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Reconciler:
         core: Core,
         ask: Callable[[Order], Awaitable["list[Update] | None"]],
         suspect: Callable[[Order], None],
-        done: Callable[[int], None],
+        done: Callable[[int, int], None],
     ) -> None:
         self._core, self._ask, self._suspect = core, ask, suspect
         self._done = done
@@ -98,6 +98,9 @@ class Reconciler:
         """Whether nothing has been told ever: then nothing can have been missed."""
         self.since_ns = 0
         """Trades before are known (the venue's clock)."""
+        self.history_ns = 0
+        """Trades and payments before are history (the venue's clock): told by a predecessor whose
+        words are gone, or from before the very first start. They are never told."""
         self.requests: list[int] = []
         """Ids of the requests that the next reconciliation answers."""
         self.rounds = 0
@@ -140,9 +143,20 @@ class Reconciler:
             If the venue does not answer, or what it says cannot be read. Nothing was told.
 
         """
+        # Who asks from here on wants newer answers than these.
+        answered, self.requests = self.requests, []
+        try:
+            await self._once(answered)
+        except (RestFailed, ValueError):
+            self.requests = answered + self.requests
+            raise
+
+    async def _once(self, answered: list[int]) -> None:
         core = self._core
         snapshot = await self._query()
-        if not self.baseline and self._differences(snapshot):
+        if self.baseline:
+            self.history_ns = snapshot.began_ns + core.clock.offset_ns
+        elif self._differences(snapshot):
             await asyncio.sleep(core.settings.settle_s)
         found: dict[int, list[Update]] = {}
         absent = self._absent(snapshot)
@@ -151,11 +165,11 @@ class Reconciler:
             if said:
                 found[order.client_id] = said
         # No await from here on: no event comes between what follows.
-        differences = self._tell(snapshot, found)
+        differences = self._tell(snapshot, found, answered or [0])
         self.since_ns = snapshot.began_ns + core.clock.offset_ns - round(OVERLAP_S * 1e9)
         self.baseline, self.rounds = False, self.rounds + 1
         core.count("reconciliations")
-        self._done(differences)
+        self._done(differences, snapshot.began_ns)
 
     # -- queries ----------------------------------------------------------------------------------
     async def _query(self) -> Snapshot:
@@ -217,9 +231,15 @@ class Reconciler:
         return any(self.holdings.differs(update) for update in snapshot.holdings)
 
     def _is_new_fill(self, update: Update) -> bool:
-        order = self._core.orders.find(update)
-        side = update.side or order.side
+        """Return whether a trade is to be told; asking makes no order of an old one."""
+        if update.kind != ReportKind.FILL or update.exchange_ns < self.history_ns:
+            return False
+        side = self._side_of(update)
         return not self._core.orders.knows_fill(update.instrument, update.trade_id, side)
+
+    def _side_of(self, update: Update) -> int:
+        order = None if update.side else self._core.orders.peek(update)
+        return order.side if order is not None else update.side
 
     def _absent(self, snapshot: Snapshot) -> list[Order]:
         """Return the orders that should be among the open ones and are not."""
@@ -234,14 +254,14 @@ class Reconciler:
         ]
 
     # -- telling ----------------------------------------------------------------------------------
-    def _tell(self, snapshot: Snapshot, found: dict[int, list[Update]]) -> int:
+    def _tell(self, snapshot: Snapshot, found: dict[int, list[Update]], answered: list[int]) -> int:
         core = self._core
-        answered = self.requests or [0]
-        self.requests = []
+        # Before trades are told, which may end orders: what became of them is told all the same.
+        absent = self._absent(snapshot)
         self._mark(ReportKind.SYNC_BEGIN, answered[0])
         differences = self._tell_fills(snapshot)
         told, missed = self._tell_orders(snapshot)
-        differences += missed + self._tell_ends(snapshot, found, told)
+        differences += missed + self._tell_ends(absent, found, told)
         for order in core.orders.live():
             if order.client_id not in told:
                 self._tell_known(order)
@@ -279,23 +299,30 @@ class Reconciler:
         return 1
 
     def _tell_fills(self, snapshot: Snapshot) -> int:
-        """Tell the trades that have not been; at the very first start, only those since then."""
-        core, differences = self._core, 0
-        began_ns = snapshot.began_ns + core.clock.offset_ns
+        """Tell the trades, and funding payments among them, that have not been."""
+        differences = 0
         for update in sorted(snapshot.fills, key=lambda each: each.exchange_ns):
-            if self.baseline and update.exchange_ns < began_ns:
-                order = core.orders.find(update)
-                side = update.side or order.side
-                core.orders.remember_fill(update.instrument, update.trade_id, side)
-                order.traded += update.last_quantity
-                continue
-            differences += self.tell_fill(update)
+            if update.kind == ReportKind.FUNDING:
+                self._tell_funding(update)
+            else:
+                differences += self.tell_fill(update)
         return differences
+
+    def _tell_funding(self, update: Update) -> None:
+        update.flags |= ReportFlag.RECONCILED
+        if update.exchange_ns < self.history_ns:
+            self._core.orders.admit_funding(update)
+        else:
+            self._core.tell_funding(update, time.time_ns())
 
     def tell_fill(self, update: Update) -> int:
         """Tell a trade from a query, if it has not been told; return how many were missed."""
         if not self._is_new_fill(update):
+            if update.kind == ReportKind.FILL:
+                orders, side = self._core.orders, self._side_of(update)
+                orders.remember_fill(update.instrument, update.trade_id, side)
             return 0
+        self._core.orders.find(update)
         missed = self._difference(update, Reason.MISSED_FILL)
         update.flags |= ReportFlag.RECONCILED
         self._core.tell(update, time.time_ns())
@@ -308,7 +335,7 @@ class Reconciler:
             order = core.orders.find(update)
             if order.seen_ns > snapshot.began_ns:  # An event has said more since.
                 continue
-            if order.ended and not order.lost:
+            if order.over:
                 # It had ended before we asked: a replica that lags, or a mistake of somebody's.
                 self._suspect(order)
                 continue
@@ -318,15 +345,17 @@ class Reconciler:
                 differences += self._difference(update, Reason.MISSED_ORDER)
             if new:
                 # Its trades were told above as far as they are new; the rest is history.
-                order.traded = max(order.traded, update.filled)
+                core.orders.assume(order, update.filled, update.exchange_ns)
             if core.tell(update, time.time_ns()):
                 told.add(order.client_id)
         return told, differences
 
-    def _tell_ends(self, snapshot: Snapshot, found: dict[int, list[Update]], told: set[int]) -> int:
+    def _tell_ends(
+        self, absent: list[Order], found: dict[int, list[Update]], told: set[int]
+    ) -> int:
         """Tell what became of orders that are not open any more; return how many."""
         core, differences = self._core, 0
-        for order in self._absent(snapshot):
+        for order in absent:
             said = found.get(order.client_id)
             if not said or all(update.kind == ReportKind.NOT_FOUND for update in said):
                 self._suspect(order)
@@ -337,7 +366,7 @@ class Reconciler:
                     continue
                 core.orders.find(update)
                 update.flags |= ReportFlag.RECONCILED
-                if update.status not in LIVE_STATUS:
+                if update.status not in LIVE_STATUS and not order.ended:
                     differences += self._difference(update, Reason.MISSED_END)
                 core.tell(update, time.time_ns())
                 told.add(order.client_id)
@@ -399,6 +428,8 @@ class Reconciler:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(0.05)
+            if not self.rounds:  # What is history is not known yet.
+                continue
             for client_id, (step, due_s) in [*self._gaps.items()]:
                 if due_s > loop.time():
                     continue
@@ -428,7 +459,9 @@ class Reconciler:
             core.log.warning(f"no trades: {error}")
             return
         for update in fills:
-            self.tell_fill(update)
+            # The others of that instrument are for reconciliation to compare.
+            if core.orders.peek(update) is order:
+                self.tell_fill(update)
 
     def _infer(self, order: Order) -> None:
         """Make the missing trades of an order up: the venue does not give them."""

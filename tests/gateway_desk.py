@@ -212,6 +212,16 @@ async def toy_desk(instance: str, monkeypatch: Any, venue: Any = None, **setting
             await desk.close()
 
 
+async def restart_toy(desk: GatewayDesk, **changes: Any) -> None:
+    """Let a successor start at the toy venue where the gateway has ended."""
+    names = ("rest_url", "orders_url", "private_url", "settle_s", "request_timeout_s", "dead_man_s")
+    names += ("ring",)
+    settings = {name: getattr(desk.gateway.settings, name) for name in names} | changes
+    desk.reports.clear()
+    await desk.start(toy_venue.Toy, **settings)
+    await desk.up()
+
+
 def toy_settings(venue: Any) -> dict[str, Any]:
     """Return where the toy venue is, and times for tests."""
     return {

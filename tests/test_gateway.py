@@ -26,7 +26,7 @@ from gateways.types import (
     Trigger,
 )
 from tests import toy_venue
-from tests.gateway_desk import ACCOUNT, toy_desk, until
+from tests.gateway_desk import ACCOUNT, restart_toy, toy_desk, until
 
 K = ReportKind
 UNKNOWN_ORDER = Reason.UNKNOWN_ORDER
@@ -770,15 +770,6 @@ def test_the_dead_man_switch_is_armed_while_orders_are_open(play):
 
 
 # -- processes ------------------------------------------------------------------------------------
-async def restart(desk, **changes):
-    names = ("rest_url", "orders_url", "private_url", "settle_s", "request_timeout_s", "dead_man_s")
-    names += ("ring",)
-    settings = {name: getattr(desk.gateway.settings, name) for name in names} | changes
-    desk.reports.clear()
-    await desk.start(toy_venue.Toy, **settings)
-    await desk.up()
-
-
 def test_a_successor_tells_what_was_missed_and_books_nothing_twice(play):
     async def scene(desk, venue):
         for number in (7, 8):
@@ -789,7 +780,7 @@ def test_a_successor_tells_what_was_missed_and_books_nothing_twice(play):
         await desk.kill()
         venue.fill(venue_id(desk, venue, 7), 2)
         venue.end(venue_id(desk, venue, 8))
-        await restart(desk)
+        await restart_toy(desk)
         (fill,) = desk.of(K.FILL)
         assert (fill["client_id"], fill["last_quantity"], fill["filled"]) == (7, 2, 3)
         (ended,) = desk.of(K.STATUS, client_id=8)
@@ -809,7 +800,7 @@ def test_a_successor_asks_what_became_of_requests_without_an_answer(play):
         desk.buy(8)
         await until(lambda: len(venue.placed) == 2)
         await desk.kill()
-        await restart(desk)
+        await restart_toy(desk)
         await desk.got(K.STATUS, client_id=7)
         await desk.got(K.NOT_FOUND, client_id=8)
         assert len(venue.placed) == 2
@@ -819,8 +810,6 @@ def test_a_successor_asks_what_became_of_requests_without_an_answer(play):
 
 def test_a_successor_whose_predecessors_first_words_are_gone_makes_up_no_fills(play, monkeypatch):
     monkeypatch.setattr("gateways.reconcile.GAP_AT_S", (0.05, 0.1))
-    monkeypatch.setattr("gateways.reconcile.OVERLAP_S", 0.0)
-    monkeypatch.setattr("gateways.history.OVERLAP_NS", 0)
 
     async def scene(desk, venue):
         for number in (7, 8):
@@ -837,7 +826,7 @@ def test_a_successor_whose_predecessors_first_words_are_gone_makes_up_no_fills(p
         desk.client.reconcile()
         await desk.got(K.SYNC_END, 2)
         await desk.kill()
-        await restart(desk)
+        await restart_toy(desk)
         for number in (7, 8):
             venue.fill(venue_id(desk, venue, number), 1)
             fill = await desk.got(K.FILL, client_id=number)
@@ -854,7 +843,7 @@ def test_a_clean_stop_leaves_orders_open_unless_told_otherwise(play):
         await desk.got(K.OPEN, client_id=7)
         await desk.stop()
         assert venue.by_client(desk.text(7)).status == "open"
-        await restart(desk, cancel_on_stop=True)
+        await restart_toy(desk, cancel_on_stop=True)
         await desk.stop()
         assert venue.by_client(desk.text(7)).status == "canceled"
         assert desk.of(K.DOWN)

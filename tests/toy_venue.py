@@ -233,6 +233,17 @@ def _update(said: dict[str, Any], instruments: Mapping[str, Instrument]) -> Upda
         )
     instrument = instruments[said["symbol"]]
     prices, quantities = instrument.price_decimals, instrument.quantity_decimals
+    if said["kind"] == "funding":
+        paid, decimals = amount(said["fee"])
+        return Update(
+            kind=ReportKind.FUNDING,
+            instrument=instrument.row,
+            exchange_ns=said["time"] * 1_000_000,
+            trade_id=trade_number(said["trade"]),
+            asset="USD",
+            fee=paid,
+            decimals=decimals,
+        )
     if said["kind"] == "position":
         return Update(
             kind=ReportKind.POSITION,
@@ -251,6 +262,7 @@ def _update(said: dict[str, Any], instruments: Mapping[str, Instrument]) -> Upda
         update.trade_id = trade_number(said["trade"])
         update.last_price = to_mantissa(said["price"], prices)
         update.last_quantity = to_mantissa(said["quantity"], quantities)
+        update.filled = to_mantissa(said.get("filled", ""), quantities)
         return update
     update.price = to_mantissa(said["price"], prices)
     update.quantity = to_mantissa(said["quantity"], quantities)
@@ -382,8 +394,22 @@ class ToyVenue:
         if order.filled >= order.quantity:
             order.status = "filled"
         if not silent:
-            self.say(trade)
+            self.say(trade | {"filled": str(order.filled)})
             self.say(self._position(order.symbol))
+
+    def pay(self, fee: str, *, silent: bool = False) -> None:
+        """Have a funding payment made; queries tell it among the trades."""
+        self._numbers += 1
+        payment = {
+            "kind": "funding",
+            "trade": str(self._numbers),
+            "symbol": "AAA",
+            "fee": fee,
+            "time": self.now_ms(),
+        }
+        self.trades.append(payment)
+        if not silent:
+            self.say(payment)
 
     def end(self, order_id: str, *, silent: bool = False) -> None:
         order = self.orders[order_id]
