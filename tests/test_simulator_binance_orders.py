@@ -653,3 +653,19 @@ def test_the_crowd_fills_resting_orders_as_makers():
     assert (last["c"], last["m"], last["z"]) == ("maker", True, "0.01000000")
     assert [row["id"] for row in trades] == [fill.id for fill in account.fills]
     assert all(row["isMaker"] for row in trades)
+
+
+def test_so_many_stop_orders_may_wait_as_the_filters_say():
+    async def use(venue, http, rest):
+        _, ask = best(venue)
+        stop = limit(f"{ask + 100:.2f}", type="STOP_LOSS_LIMIT", stopPrice=f"{ask + 90:.2f}")
+        placed = [(await rest("POST", ORDER, **stop))[1] for _ in range(6)]
+        _, plain = await rest("POST", ORDER, **limit(f"{ask - 900:.2f}"))
+        await rest("DELETE", ORDER, symbol=SYMBOL, orderId=placed[0]["orderId"])
+        _, again = await rest("POST", ORDER, **stop)
+        return placed[-1], plain, again
+
+    refused, plain, again = trade(use)
+    assert refused == {"code": -1013, "msg": "Filter failure: MAX_NUM_ALGO_ORDERS"}
+    assert "orderId" in plain
+    assert "orderId" in again

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from engine.common import OrderType, Side
+from engine.common import OrderType, Side, TimeInForce
 from gateways.simulator.account import (
     Change,
     FundingEvent,
@@ -312,6 +312,25 @@ def test_what_the_book_cannot_close_is_taken_over_at_the_mark_price():
     assert (order.filled, desk.position().lots, len(order.fills)) == (300, 0, 2)
 
 
+@pytest.mark.parametrize("left", [100, 0])
+def test_a_liquidation_is_told_in_public_once_and_as_filled(left):
+    desk = linear()
+    desk.buy(quantity=300)
+    for order in list(desk.market.book.orders.values()):
+        if order.side is Side.BUY:
+            desk.market.book.cancel(order.id)
+    if left:
+        desk.bids(desk.middle - 3, left)
+    desk.published.clear()
+    desk.trading.liquidate(desk.account, "BTCUSDT", desk.now_ms)
+    (outcome,) = desk.published
+    assert (outcome.forced, outcome.order.remaining, outcome.order.quantity) == (True, 0, 300)
+    assert sum(fill.quantity for fill in outcome.fills) == 300
+    numbers = [fill.trade_id for fill in outcome.fills]
+    assert numbers == sorted(set(numbers))
+    assert desk.market.stats.last_id == desk.market.book.last_trade_id == numbers[-1]
+
+
 def test_an_isolated_position_is_liquidated_by_its_own_margin():
     desk = linear()
     desk.trading.set_isolated(desk.account, "BTCUSDT", True, desk.now_ms)
@@ -362,3 +381,19 @@ def test_spot_has_no_contract_operations():
     with pytest.raises(Refused) as refused:
         desk.trading.liquidate(desk.account, "BTCUSDT", desk.now_ms)
     assert refused.value.why is Why.SYMBOL
+
+
+@pytest.mark.parametrize(("lots", "filled"), [(12, 0), (11, 11)])
+def test_a_fill_or_kill_order_counts_what_reduce_only_orders_can_still_trade(lots, filled):
+    desk = TradingDesk("binance_usdm", rules=no_fees())
+    desk.moves_to(desk.middle)
+    desk.buy(quantity=10)
+    desk.sell(desk.middle + 1, 4, account=desk.account)
+    desk.sell(desk.middle + 1, 10, reduce_only=True)
+    for order in list(desk.market.book.orders.values()):
+        if not order.owner and order.side is Side.SELL:
+            desk.trading.observe(desk.market, desk.market.book.cancel(order.id), desk.now_ms)
+    desk.asks(desk.middle + 2, 1)
+    order = desk.buy(desk.middle + 2, lots, account=desk.other, time_in_force=TimeInForce.FOK)
+    assert order.filled == filled
+    assert desk.position().lots == (10 if not filled else 0)

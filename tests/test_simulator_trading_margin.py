@@ -152,3 +152,21 @@ def test_an_order_and_its_fills_do_not_go_through_all_other_orders():
     desk.buy(quantity=10)
     desk.crowd(Side.BUY, desk.middle + 2, 10)
     desk.tick()
+
+
+def test_margin_that_was_added_stays_until_the_position_is_closed():
+    desk = linear()
+    desk.trading.set_isolated(desk.account, "BTCUSDT", True, desk.now_ms)
+    desk.buy(quantity=100)
+    position, ledger = desk.position(), desk.trading.ledger
+    ledger.add_margin(desk.account, position, Decimal(1000))
+    needed = position.margin - 1000
+    desk.trading.set_leverage(desk.account, "BTCUSDT", 10, desk.now_ms)
+    assert position.margin == 2 * needed + 1000
+    desk.buy(quantity=100)
+    desk.sell(quantity=100)
+    assert position.margin == 2 * needed + 1000
+    desk.sell(quantity=100)
+    assert (position.margin, position.added) == (0, 0)
+    desk.buy(quantity=100)
+    assert position.margin == 2 * needed

@@ -76,6 +76,7 @@ class Why(StrEnum):
     LEVERAGE = "leverage"
     DUPLICATE = "duplicate client id"
     TOO_MANY = "too many open orders"
+    TOO_MANY_STOPS = "too many orders that wait for a trigger"
     WOULD_TRIGGER = "would trigger at once"
     UNKNOWN_ORDER = "unknown order"
     CLOSED_ORDER = "order has ended"
@@ -126,7 +127,9 @@ class Position:
     leverage: int = 20
     isolated: bool = False
     margin: Decimal = ZERO
-    """What an isolated position has of its own."""
+    """What an isolated position has of its own, ``added`` included."""
+    added: Decimal = ZERO
+    """What its owner has added to the margin that it needs; until it is closed."""
     updated_ms: int = 0
     created_ms: int = 0
     sequence: int = 0

@@ -103,13 +103,18 @@ class Intake:
             raise Refused(Why.DUPLICATE)
         rules = self.rules
         most = rules.algo_orders_per_symbol if terms.algo else rules.orders_per_symbol
+        symbol = terms.market.instrument.symbol
+        if rules.stops_per_symbol and terms.stop_price and not terms.algo:
+            found = open_orders(account, symbol, algo=False)
+            waiting = sum(order.status is Status.UNTRIGGERED for order in found)
+            if waiting >= rules.stops_per_symbol:
+                raise Refused(Why.TOO_MANY_STOPS)
         total = len(account.orders)
         if rules.orders_total and total >= rules.orders_total:
             raise Refused(Why.TOO_MANY)
-        if most and total >= most:  # else there cannot be so many of this symbol
-            symbol = terms.market.instrument.symbol
-            if len(open_orders(account, symbol, terms.algo)) >= most:
-                raise Refused(Why.TOO_MANY)
+        # Only then can there be so many of this symbol.
+        if 0 < most <= total and len(open_orders(account, symbol, terms.algo)) >= most:
+            raise Refused(Why.TOO_MANY)
 
     def _check_trigger(self, terms: OrderTerms) -> None:
         if terms.trigger not in ("last", "mark", "index"):

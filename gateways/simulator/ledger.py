@@ -400,6 +400,12 @@ class Ledger:
         self.touch(account, units.settle)
         self.emit(FundingEvent(account, payment, now_ms))
 
+    def add_margin(self, account: Account, position: Position, amount: Decimal) -> None:
+        """Add to an isolated position's own margin, or take away if it is negative."""
+        position.added += amount
+        position.margin += amount
+        account.stale = True
+
     def set_leverage(self, account: Account, market: SimulatedBook, leverage: int) -> None:
         """Set the leverage of positions and open orders of a contract."""
         symbol, units = market.instrument.symbol, self.units(market)

@@ -117,10 +117,9 @@ def change_position(units: Units, position: "Position", lots: int, price: Decima
         closed = min(abs(held), abs(lots)) * (1 if held > 0 else -1)
     realised = profit(units, closed, position.entry, price) if closed else _ZERO
     position.lots = held + lots
-    if not position.lots:
-        position.entry = _ZERO
-    elif held * position.lots <= 0:
-        position.entry = price  # opened, or turned over
+    if held * position.lots <= 0:
+        position.added = _ZERO
+        position.entry = price if position.lots else _ZERO  # closed, opened, or turned over
     elif not closed:
         position.entry = _average(units, held, position.entry, lots, price)
     position.realised += realised
@@ -142,7 +141,8 @@ def initial_margin(value: Decimal, leverage: int) -> Decimal:
 
 
 def position_margin(units: Units, position: "Position") -> Decimal:
-    """Return the initial margin of a position, at its entry price."""
+    """Return the margin of a position: the initial one at its entry price, and what was added."""
     if not position.lots:
         return _ZERO
-    return initial_margin(units.value_at(position.entry, abs(position.lots)), position.leverage)
+    value = units.value_at(position.entry, abs(position.lots))
+    return initial_margin(value, position.leverage) + position.added

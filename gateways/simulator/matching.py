@@ -213,11 +213,10 @@ class OrderBook:
             return outcome
         if prevention is Prevention.NONE:
             account = 0  # matches anybody
-        if time_in_force is TimeInForce.FOK:
-            found, _ = self.reachable(side, price, quantity, account, prevention)
-            if found < quantity:
-                outcome.accepted = False
-                return outcome
+        whole = time_in_force is TimeInForce.FOK
+        if whole and not self._fillable(order, price, account, prevention):
+            outcome.accepted = False
+            return outcome
         while (
             order.remaining
             and not outcome.stopped
@@ -229,6 +228,29 @@ class OrderBook:
         if price is not None and time_in_force not in _IMMEDIATE:
             self._rest(order, outcome)
         return outcome
+
+    def _fillable(
+        self, taker: Order, price: int | None, account: int, prevention: Prevention
+    ) -> bool:
+        """Whether an order would be filled wholly; what it would match, only seems to happen."""
+        trial, left = Outcome(taker), taker.remaining
+        for level in self.side(Side(-taker.side)):
+            if price is not None and (level.price - price) * taker.side > 0:
+                return False
+            for maker in level.orders.values():
+                if account and maker.account == account:
+                    if prevention is Prevention.MAKER:
+                        continue
+                    return False
+                lots = min(left, maker.remaining)
+                if maker.reduces:
+                    lots = max(0, min(lots, self.room(maker, trial)))
+                if lots:
+                    trial.fills.append(Fill(0, level.price, lots, maker, taker))
+                    left -= lots
+                if not left:
+                    return True
+        return False
 
     def reachable(
         self,

@@ -56,6 +56,8 @@ class TradingRules:
     orders_total: int = 0
     algo_orders_per_symbol: int = 10
     """Open algo orders."""
+    stops_per_symbol: int = 0
+    """Plain orders that wait for a trigger; 0 for no limit of their own."""
     price_band: Decimal = ZERO
     """Limit prices stay within so large a share of the reference price, either way."""
     limits: Callable[[Instrument], MarketLimits] = lambda instrument: _NO_LIMITS

@@ -37,7 +37,7 @@ from gateways.simulator.private import load_public_key
 from gateways.simulator.risk import deleverage, liquidate, liquidate_all
 from gateways.simulator.rules import MarketLimits, TradingRules
 from gateways.simulator.simulation import SimulatedBook
-from gateways.simulator.triggers import DeadMan, Expiries, Triggers, price_for
+from gateways.simulator.triggers import DeadMan, Expiries, Triggers
 
 __all__ = ["MarketLimits", "Trading", "TradingRules", "reduces"]
 
@@ -349,8 +349,7 @@ class Trading:
             if maker is not None:
                 self._filled(maker, fill, now_ms, maker=True)
         self._outgrown(outcome, now_ms)
-        symbol = market.instrument.symbol
-        if order is not None or outcome.fills or self._triggers.waits(symbol):
+        if order is not None or outcome.fills or self._triggers.reached(market):
             self._done(market, now_ms)
 
     def tick(self, now_ms: int) -> None:
@@ -371,7 +370,7 @@ class Trading:
         for symbol, market in self.ledger.markets.items():
             if market.instrument.listing is Listing.DELISTED:
                 self._delist(symbol, now_ms)
-            elif self._triggers.waits(symbol):
+            elif self._triggers.reached(market):
                 self._done(market, now_ms)
         marks: dict[str, Decimal] = {}
         for account in self._at_risk():
@@ -398,7 +397,7 @@ class Trading:
         self.ledger.emit(OrderEvent(Change.NEW, order, now_ms))
         if through:
             self._match(order, now_ms)
-        if order.left:
+        else:
             self._trade_with_venue(order, now_ms)
         return order
 
@@ -432,8 +431,7 @@ class Trading:
         order = self._register(account, terms, quantity, now_ms)
         self.ledger.hold(order, hold)
         if terms.stop_price:
-            units = self.ledger.units(terms.market)
-            self._triggers.add(order, price_for(terms.market, units, terms.trigger), units)
+            self._triggers.add(order)
             self.ledger.emit(OrderEvent(Change.NEW, order, now_ms))
         else:
             self.ledger.emit(OrderEvent(Change.NEW, order, now_ms))
@@ -457,11 +455,13 @@ class Trading:
             reduces=order.shrinks,
         )
         outcome.forced = order.forced is Why.LIQUIDATION
+        if outcome.forced and outcome.order.remaining:
+            self._take_over(market, outcome)
         if outcome.rested:
             order.book_id = outcome.order.id
         if outcome.fills:
             market.stats.observe(outcome)
-        if outcome.changes:
+        if outcome.changes or outcome.fills:
             self._publish(market, outcome)
         for fill in outcome.fills:
             self._filled(order, fill, now_ms, maker=False)
@@ -554,11 +554,10 @@ class Trading:
             self._withdraw(order)
         order.price, order.quantity, order.updated_ms = terms.price, terms.quantity, now_ms
         if waits:
-            units = self.ledger.units(order.market)
             order.terms = replace(
                 order.terms, stop_price=terms.stop_price, quote_quantity=terms.quote_quantity
             )
-            self._triggers.add(order, price_for(order.market, units, terms.trigger), units)
+            self._triggers.add(order)
         self.ledger.hold(order, hold)
         self.ledger.count(order)
         self.ledger.emit(OrderEvent(Change.AMENDED, order, now_ms))
@@ -566,29 +565,33 @@ class Trading:
             self._match(order, now_ms)
 
     def _trade_with_venue(self, order: Order, now_ms: int) -> None:
-        """Fill the rest of a forced order at the mark price, outside the book."""
-        market = order.market
-        price, side = self.mark_ticks(market), order.terms.side
-        lots = order.left
-        market.book.last_trade_id += 1
-        taker = BookOrder(0, side, price, lots, 0, order.id, order.account.uid)
-        maker = BookOrder(0, Side(-side), price, lots, 0)
-        fill = Fill(market.book.last_trade_id, price, lots, maker, taker)
-        outcome = Outcome(taker, [fill])
-        # In public too: the trades of an instrument are numbered without a gap.
+        """Fill a forced order at the mark price, outside the book."""
+        market, lots = order.market, order.left
+        taker = BookOrder(0, order.terms.side, order.price, lots, lots, order.id, order.account.uid)
+        outcome = Outcome(taker)
+        self._take_over(market, outcome)
         market.stats.observe(outcome)
         self._publish(market, outcome)
-        self._filled(order, fill, now_ms, maker=False)
+        self._filled(order, outcome.fills[0], now_ms, maker=False)
+
+    def _take_over(self, market: SimulatedBook, outcome: Outcome) -> None:
+        """Let the venue itself trade what the book leaves of a forced order."""
+        taker, price = outcome.order, self.mark_ticks(market)
+        lots, taker.remaining = taker.remaining, 0
+        # In public too: the trades of an instrument are numbered without a gap.
+        market.book.last_trade_id += 1
+        maker = BookOrder(0, Side(-taker.side), price, lots, 0)
+        outcome.fills.append(Fill(market.book.last_trade_id, price, lots, maker, taker))
 
     def _done(self, market: SimulatedBook, now_ms: int, why: str = "order") -> None:
         """End an operation: trigger what its trades trigger, and tell what has changed."""
         self._settle(now_ms)
         self.ledger.flush(why, now_ms)
-        if self._firing or not self._triggers.waits(market.instrument.symbol):
+        if self._firing or not self._triggers.reached(market):
             return
         self._firing = True
         try:
-            while due := self._triggers.due(market, self.ledger.units(market)):
+            while due := self._triggers.due(market):
                 for order in due:
                     if order.status is Status.UNTRIGGERED:
                         self._trigger(order, now_ms)
@@ -693,7 +696,8 @@ class Trading:
         more = ZERO
         for (name, _), position in account.positions.items():
             if name == symbol:
-                more += position.margin * before / leverage - position.margin
+                needed = position.margin - position.added
+                more += needed * before / leverage - needed
         for order in self.open_orders(account, symbol):
             more += order.locked * before / leverage - order.locked
         return self.available(account, asset) - more

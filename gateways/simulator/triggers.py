@@ -19,44 +19,115 @@ def price_for(market: SimulatedBook, units: Units, trigger: str) -> Decimal:
     return Decimal(price).scaleb(-_INDEX_DECIMALS)
 
 
+Kind = tuple[str, bool]
+"""What triggers, and whether at or above the stop price (else at or below)."""
+
+
+def _mantissa(market: SimulatedBook, trigger: str) -> int:
+    """Return the price that triggers orders as a whole number, to compare with ``_threshold``."""
+    reference = market.reference
+    if trigger == "last" or reference is None:
+        return market.stats.last
+    return reference.mark if trigger == "mark" else reference.index
+
+
+def _threshold(market: SimulatedBook, trigger: str, stop_price: int, *, above: bool) -> int:
+    """Return the first price, as ``_mantissa`` has it, at which a stop is triggered."""
+    if trigger == "last" or market.reference is None:
+        return stop_price
+    scale = market.instrument.price
+    whole: int = 10**_INDEX_DECIMALS
+    unit: int = 10**scale.decimals
+    exact = stop_price * scale.step * whole
+    return -(-exact // unit) if above else exact // unit
+
+
 class Triggers:
-    """Untriggered orders by market."""
+    """Untriggered orders by market, the nearest ones on top of heaps.
+
+    An order that waits no longer stays in its heap until it comes to the top, or until half of
+    the heap is of that kind.
+    """
 
     def __init__(self) -> None:
-        self._waiting: dict[str, dict[int, tuple[Order, bool]]] = {}
+        self._heaps: dict[str, dict[Kind, list[tuple[int, int, Order]]]] = {}
+        self._live: dict[int, tuple[int, str, Kind]] = {}
+        """By order: the number of its entry, and where that is."""
+        self._gone: dict[tuple[str, Kind], int] = {}
+        self._entries = 0
 
-    def add(self, order: Order, price: Decimal, units: Units) -> None:
-        """Let an order wait; ``price`` is what the trigger's price is now."""
-        above = order.terms.stop_above
+    def __len__(self) -> int:
+        return sum(len(heap) for heaps in self._heaps.values() for heap in heaps.values())
+
+    def add(self, order: Order) -> None:
+        """Let an order wait."""
+        market, terms = order.market, order.terms
+        above = terms.stop_above
         if above is None:
-            above = units.tick * order.terms.stop_price > price
-        symbol = order.market.instrument.symbol
-        self._waiting.setdefault(symbol, {})[order.id] = (order, above)
+            threshold = _threshold(market, terms.trigger, terms.stop_price, above=False)
+            above = threshold > _mantissa(market, terms.trigger)
+        threshold = _threshold(market, terms.trigger, terms.stop_price, above=above)
+        self._entries += 1
+        symbol, kind = market.instrument.symbol, (terms.trigger, above)
+        heap = self._heaps.setdefault(symbol, {}).setdefault(kind, [])
+        heapq.heappush(heap, (threshold if above else -threshold, self._entries, order))
+        self._live[order.id] = (self._entries, symbol, kind)
 
     def remove(self, order: Order) -> None:
         """Let an order wait no longer."""
-        symbol = order.market.instrument.symbol
-        waiting = self._waiting.get(symbol)
-        if waiting is not None:
-            waiting.pop(order.id, None)
-            if not waiting:
-                del self._waiting[symbol]
+        entry = self._live.pop(order.id, None)
+        if entry is None:
+            return
+        _, symbol, kind = entry
+        gone = self._gone[symbol, kind] = self._gone.get((symbol, kind), 0) + 1
+        heap = self._heaps[symbol][kind]
+        if 2 * gone >= len(heap):
+            heap[:] = [each for each in heap if self._waits(each)]
+            heapq.heapify(heap)
+            self._gone[symbol, kind] = 0
+            if not heap:
+                self._forget(symbol, kind)
 
-    def waits(self, symbol: str) -> bool:
-        """Whether any order waits for this market's price."""
-        return symbol in self._waiting
+    def reached(self, market: SimulatedBook) -> bool:
+        """Whether the condition of any order holds."""
+        heaps = self._heaps.get(market.instrument.symbol)
+        if not heaps:
+            return False
+        for (trigger, above), heap in heaps.items():
+            price = _mantissa(market, trigger)
+            # One that has gone may stand on top: then ``due`` finds nothing.
+            if heap[0][0] <= (price if above else -price):
+                return True
+        return False
 
-    def due(self, market: SimulatedBook, units: Units) -> list[Order]:
-        """Return the orders whose condition holds, oldest first; they go on waiting."""
-        waiting = self._waiting.get(market.instrument.symbol)
-        if not waiting:
-            return []
-        prices = {kind: price_for(market, units, kind) for kind in ("last", "mark", "index")}
-        return [
-            order
-            for order, above in waiting.values()
-            if is_met(units, order.terms.stop_price, above, prices[order.terms.trigger])
-        ]
+    def due(self, market: SimulatedBook) -> list[Order]:
+        """Return the orders whose condition holds, oldest first; they wait no longer."""
+        symbol = market.instrument.symbol
+        found: list[tuple[int, Order]] = []
+        for kind, heap in list(self._heaps.get(symbol, {}).items()):
+            trigger, above = kind
+            price = _mantissa(market, trigger)
+            limit = price if above else -price
+            while heap and heap[0][0] <= limit:
+                entry = heapq.heappop(heap)
+                if self._waits(entry):
+                    found.append(entry[1:])
+                    del self._live[entry[2].id]
+                else:
+                    self._gone[symbol, kind] -= 1
+            if not heap:
+                self._forget(symbol, kind)
+        return [order for _, order in sorted(found, key=lambda each: each[0])]
+
+    def _waits(self, entry: tuple[int, int, Order]) -> bool:
+        live = self._live.get(entry[2].id)
+        return live is not None and live[0] == entry[1]
+
+    def _forget(self, symbol: str, kind: Kind) -> None:
+        del self._heaps[symbol][kind]
+        self._gone.pop((symbol, kind), None)
+        if not self._heaps[symbol]:
+            del self._heaps[symbol]
 
 
 def is_met(units: Units, stop_price: int, above: bool, price: Decimal) -> bool:

@@ -62,6 +62,7 @@ SPOT_WORDS: dict[Why, Words] = {
     Why.MARGIN: (-2010, "Account has insufficient balance for requested action."),
     Why.DUPLICATE: (-2010, "Duplicate order sent."),
     Why.TOO_MANY: (-1013, _FAILURE + "MAX_NUM_ORDERS"),
+    Why.TOO_MANY_STOPS: (-1013, _FAILURE + "MAX_NUM_ALGO_ORDERS"),
     Why.POST_ONLY: (-2010, "Order would immediately match and take."),
     Why.WOULD_TRIGGER: (-2010, "Order would trigger immediately."),
     Why.NO_LIQUIDITY: (

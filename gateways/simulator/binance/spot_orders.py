@@ -90,7 +90,7 @@ def rules() -> TradingRules:
         duplicate_ids="live",
         amend_below_filled="refuse",
         orders_per_symbol=MAX_ORDERS,
-        algo_orders_per_symbol=MAX_ALGO_ORDERS,
+        stops_per_symbol=MAX_ALGO_ORDERS,
         limits=_limits,
     )
 

@@ -337,7 +337,7 @@ class UsdmAccount:
         _, initial, _ = self._margins(position)
         if kind == 2 and position.margin - amount < initial:
             raise Refused(Why.MARGIN)
-        position.margin += amount if kind == 1 else -amount
+        self.trading.ledger.add_margin(ask.account, position, amount if kind == 1 else -amount)
         text = "Successfully modify position margin."
         return {"amount": float(amount), "code": 200, "msg": text, "type": kind}
 
