@@ -1,5 +1,6 @@
 """Orders on the simulated Binance spot: answers, events, filters, limits, faults, in its words."""
 
+from collections import deque
 from decimal import Decimal
 
 import aiohttp
@@ -669,3 +670,22 @@ def test_so_many_stop_orders_may_wait_as_the_filters_say():
     assert refused == {"code": -1013, "msg": "Filter failure: MAX_NUM_ALGO_ORDERS"}
     assert "orderId" in plain
     assert "orderId" in again
+
+
+def test_amendments_are_told_as_long_as_their_order_is_known():
+    async def use(venue, http, rest):
+        bid, _ = best(venue)
+        account = account_of(venue)
+        account.history = deque(maxlen=1)
+        amended = []
+        for _ in range(2):
+            _, placed = await rest("POST", ORDER, **limit(f"{bid - 900:.2f}"))
+            number = {"symbol": SYMBOL, "orderId": placed["orderId"]}
+            await rest("PUT", f"{ORDER}/amend/keepPriority", **number, newQty="0.005")
+            await rest("DELETE", ORDER, **number)
+            amended.append(number)
+        return [(await rest("GET", "/api/v3/order/amendments", **number))[1] for number in amended]
+
+    forgotten, (known,) = trade(use)
+    assert forgotten == []
+    assert (known["origQty"], known["newQty"]) == ("0.01000000", "0.00500000")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateways.simulator.okx.filters import code_of
 from gateways.simulator.okx.orders import OPERATIONS
 from gateways.simulator.okx.rules import OrderBudget
 from gateways.simulator.rest import ApiError
@@ -494,3 +495,36 @@ def test_faults_of_streams_strike_private_ones():
         return venue.state(1)["fault_counts"]["drop"]
 
     assert with_okx(use) == 1
+
+
+def test_an_instrument_has_one_budget_whatever_it_is_called():
+    _, orders, account = desk()
+    operation = OPERATIONS["cancel-order"]
+    by_name = [{"instId": SPOT, "ordId": "1"}]
+    by_code = [{"instIdCode": str(code_of(SPOT)), "ordId": "1"}]
+    for _ in range(30):
+        orders.check(account, operation, by_name, "")
+        orders.check(account, operation, by_code, "")
+    with pytest.raises(ApiError, match="Rate limit"):
+        orders.check(account, operation, by_code, "")
+
+
+def test_names_of_no_instrument_leave_nothing_behind():
+    async def use(venue, http):
+        for number in range(5):
+            await get(venue, http, f"trade/order?instId=NONE-{number}&ordId=1")
+            await post(venue, http, "trade/order", ORDER | {"instId": f"NONE-{number}"})
+        return venue.venues[OKX]
+
+    venue = with_okx(use)
+    assert len(venue.private_rest._limits) == 1
+    assert len(venue.desk._budget._limits) == 1
+
+
+@pytest.mark.parametrize("body", [5, "text", True, None])
+def test_a_body_that_is_no_object_is_refused(body):
+    async def use(venue, http):
+        return await post(venue, http, "trade/close-position", body)
+
+    status, answer = with_okx(use)
+    assert (status, answer["code"]) == (400, "50002")

@@ -18,7 +18,7 @@ from gateways.simulator.account import (
     Why,
 )
 from gateways.simulator.instruments import Listing
-from gateways.simulator.trading import MarketLimits, TradingRules
+from gateways.simulator.trading import MarketLimits, Trading, TradingRules
 from tests.trading_desk import CANCELED, EXPIRED, NEW, TRADE, TradingDesk, no_fees
 
 IOC, FOK, POST_ONLY = TimeInForce.IOC, TimeInForce.FOK, TimeInForce.POST_ONLY
@@ -711,3 +711,44 @@ def test_a_stop_for_no_amount_is_refused():
     assert desk.refusal(terms) is Why.MIN_QUANTITY
     terms.quote_quantity = Decimal(4)
     assert desk.refusal(terms) is Why.NOTIONAL
+
+
+# What is forgotten.
+
+
+@pytest.mark.parametrize(("rule", "refused"), [("live", None), ("forever", Why.DUPLICATE)])
+def test_of_a_forgotten_order_at_most_its_id_stays(rule, refused):
+    desk = TradingDesk(rules=no_fees(duplicate_ids=rule))
+    desk.account.history = deque(maxlen=2)
+    for number in range(5):
+        desk.trading.cancel(desk.buy(desk.middle, client_id=f"c{number}"), desk.now_ms)
+    assert set(desk.account.clients) == {"c3", "c4"}
+    assert desk.trading.find(desk.account, client_id="c0") is None
+    assert desk.refusal(desk.terms(price=desk.middle, client_id="c0")) is refused
+
+
+def test_the_dates_of_orders_that_have_ended_are_not_kept():
+    desk = TradingDesk()
+    last = None
+    for number in range(500):
+        last = desk.buy(
+            desk.middle,
+            time_in_force=TimeInForce.GTD,
+            expire_ms=desk.now_ms + 10**6 + number,
+        )
+        if number != 250:
+            desk.trading.cancel(last, desk.now_ms)
+    assert len(desk.trading._expiries) < 130
+    (kept,) = desk.account.orders.values()
+    desk.tick(10**6 + 250)
+    assert kept.ended is Why.TIME
+
+
+def test_an_account_remembers_as_much_as_it_is_told_to():
+    desk = TradingDesk()
+    trading = Trading("binance_spot", [desk.market], no_fees(), lambda *_: None, 1, history=3)
+    account = trading.add_account(AccountSettings(key="k", balances={"USDT": "1000000"}))
+    desk.market.book.submit(Side.SELL, desk.middle, 100)
+    for _ in range(5):
+        trading.place(account, desk.terms(quantity=1), desk.now_ms)
+    assert (len(account.history), len(account.fills), len(account.past)) == (3, 3, 3)

@@ -391,3 +391,10 @@ def test_what_was_published_before_an_answer_leaves_before_it():
     feed.publish("orders", b"event")
     client.control(b"answer")
     assert wire.frames == b"\x81\x05event\x81\x06answer"
+
+
+def test_the_settings_say_how_much_accounts_remember():
+    venue = simulated(**USDM, history=7)
+    (account,) = accounts_of(venue).accounts
+    assert account.history.maxlen == account.fills.maxlen == account.funding.maxlen == 7
+    assert SimulatorSettings().history == 20_000

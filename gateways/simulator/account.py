@@ -18,8 +18,8 @@ from gateways.simulator.matching import Prevention as Prevention
 from gateways.simulator.simulation import SimulatedBook
 
 ZERO = Decimal(0)
-HISTORY = 200_000
-"""Ended orders, and fills, that an account remembers."""
+HISTORY = 20_000
+"""Ended orders, fills and funding payments that an account remembers unless told otherwise."""
 
 
 class Status(StrEnum):
@@ -329,6 +329,8 @@ class Account:
     """The newest plain order by client id, live or not."""
     algo_clients: dict[str, Order] = field(default_factory=dict)
     """The newest algo order by client id, live or not."""
+    used_clients: set[str] = field(default_factory=set)
+    """Client ids of forgotten orders, where none may come again."""
     past: dict[int, Order] = field(default_factory=dict)
     """What ``history`` has, by id."""
     working: dict[WorkKey, Working] = field(default_factory=dict)

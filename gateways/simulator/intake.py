@@ -101,6 +101,8 @@ class Intake:
         same = clients.get(terms.client_id) if terms.client_id else None
         if same is not None and (self.rules.duplicate_ids == "forever" or same.status.live):
             raise Refused(Why.DUPLICATE)
+        if terms.client_id in account.used_clients:
+            raise Refused(Why.DUPLICATE)
         rules = self.rules
         most = rules.algo_orders_per_symbol if terms.algo else rules.orders_per_symbol
         symbol = terms.market.instrument.symbol

@@ -36,7 +36,7 @@ from aiohttp import WSCloseCode, web
 
 from engine.config import settings, takes
 from engine.errors import ConfigError, TradeInfraError
-from gateways.simulator.account import AccountSettings
+from gateways.simulator.account import HISTORY, AccountSettings
 from gateways.simulator.capture import load
 from gateways.simulator.control import Control
 from gateways.simulator.faults import FaultPlan, Faults
@@ -112,6 +112,8 @@ class SimulatorSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
     instrument_codes: bool = False
     """OKX's WebSocket orders must name their instrument by ``instIdCode``, as the venue wants it
     since 2026; without this, clients from before may go on with ``instId``."""
+    history: int = HISTORY
+    """Ended orders, and fills, that an account remembers; older ones are forgotten."""
     client_buffer_bytes: int = 8 << 20
     """What a client may leave unread before it is cut."""
     accounts: list[AccountSettings] = msgspec.field(default_factory=lambda: [demo_account()])
@@ -193,6 +195,7 @@ class SimulatedVenue:
             _ids_used_by_now() if config.continue_ids else 0,
             config.limit_factor,
             config.instrument_codes,
+            config.history,
         )
         venue = self.venues[name] = make(name, options)
         return venue

@@ -5,6 +5,7 @@ and the events that ``listeners`` hear into the venue's messages. What an operat
 events that it causes, happen while it runs, in order; the same calls give the same results, always.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
@@ -12,6 +13,7 @@ from decimal import Decimal, InvalidOperation
 from engine.common import OrderType, Side, TimeInForce
 from engine.errors import ConfigError
 from gateways.simulator.account import (
+    HISTORY,
     ZERO,
     Account,
     AccountSettings,
@@ -54,7 +56,7 @@ class Trading:
     """Accounts, orders, balances and positions of one venue.
 
     ``publish`` says in public what our orders did to a book. All ids are ``ids_used`` higher than
-    they would be.
+    they would be. An account remembers ``history`` ended orders, and as many fills.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class Trading:
         seed: int,
         *,
         ids_used: int = 0,
+        history: int = HISTORY,
     ) -> None:
         self.venue = venue
+        self.history = history
         self.rules = rules
         self.seed = seed
         self.accounts: list[Account] = []
@@ -98,7 +102,14 @@ class Trading:
             load_public_key(settings.public_key)
         uid = _FIRST_UID + len(self.accounts)
         account = Account(
-            uid, settings.key, settings.secret, settings.passphrase, settings.public_key
+            uid,
+            settings.key,
+            settings.secret,
+            settings.passphrase,
+            settings.public_key,
+            history=deque(maxlen=self.history),
+            fills=deque(maxlen=self.history),
+            funding=deque(maxlen=self.history),
         )
         for asset, text in settings.balances.items():
             try:

@@ -8,6 +8,8 @@ from gateways.simulator.margin import Units
 from gateways.simulator.simulation import SimulatedBook
 
 _INDEX_DECIMALS = 8
+_EXPIRIES_LEAST = 64
+"""Dates that are kept without a look at whose they are."""
 
 
 def price_for(market: SimulatedBook, units: Units, trigger: str) -> Decimal:
@@ -141,9 +143,18 @@ class Expiries:
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Order]] = []
+        self._most = _EXPIRIES_LEAST
+
+    def __len__(self) -> int:
+        return len(self._heap)
 
     def add(self, order: Order) -> None:
         """Watch an order's date."""
+        if len(self._heap) >= self._most:
+            # Most orders end long before their date.
+            self._heap = [entry for entry in self._heap if entry[2].status.live]
+            heapq.heapify(self._heap)
+            self._most = max(_EXPIRIES_LEAST, 2 * len(self._heap))
         heapq.heappush(self._heap, (order.terms.expire_ms, order.id, order))
 
     def due(self, now_ms: int) -> list[Order]:

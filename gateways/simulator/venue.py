@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from engine.errors import ConfigError
-from gateways.simulator.account import AccountSettings
+from gateways.simulator.account import HISTORY, AccountSettings
 from gateways.simulator.faults import FaultPlan
 from gateways.simulator.hub import Hub
 from gateways.simulator.limits import SlidingLimit
@@ -42,6 +42,8 @@ class VenueOptions:
     """All limits of requests and orders are so many times the venue's own."""
     instrument_codes: bool = False
     """Whether OKX's WebSocket orders must name instruments by their codes."""
+    history: int = HISTORY
+    """Ended orders, and fills, that an account remembers."""
 
 
 class Playing(ABC):
@@ -85,6 +87,7 @@ class Venue(ABC):
         self.trading: Trading | None = None
         self._accounts = options.accounts
         self._ids_used = options.ids_used
+        self._history = options.history
         self.limit_factor = options.limit_factor
         self.rules = rules.timed(options.timing)
         self.hub = Hub(name, describe)
@@ -112,7 +115,15 @@ class Venue(ABC):
             self.observe(market, outcome, self.now_ms())
 
         rules = self.trading_rules()
-        trading = Trading(self.name, markets, rules, publish, seed, ids_used=self._ids_used)
+        trading = Trading(
+            self.name,
+            markets,
+            rules,
+            publish,
+            seed,
+            ids_used=self._ids_used,
+            history=self._history,
+        )
         for settings in self._accounts:
             trading.add_account(settings)
         self.trading = trading

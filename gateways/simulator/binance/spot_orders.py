@@ -208,7 +208,6 @@ class SpotOrders:
         """The client id that the amendment that is running replaces."""
         self.executions = 1_000_000
         """The newest execution id."""
-        self._amendments: dict[int, list[dict[str, Any]]] = {}
         self._ids = 0
 
     def install(self) -> None:
@@ -389,7 +388,7 @@ class SpotOrders:
             self.original_id = ""
         if new_id != original and ask.account.clients.get(original) is order:
             del ask.account.clients[original]  # It is known under its new id only.
-        self._amendments.setdefault(order.id, []).append(
+        order.terms.extra.setdefault("amendments", []).append(
             {
                 "symbol": order.market.instrument.symbol,
                 "orderId": order.id,
@@ -415,8 +414,11 @@ class SpotOrders:
         return shapes.queried(self.desk.find(ask.account, symbol, order_id, client_id))
 
     def _amended(self, ask: Ask) -> Any:  # noqa: ANN401 - JSON
-        self.desk.market(ask.parameters.symbol())
-        return self._amendments.get(ask.parameters.number("orderId"), [])
+        symbol = ask.parameters.symbol()
+        self.desk.market(symbol)
+        number = ask.parameters.number("orderId")
+        order = self.trading.find(ask.account, order_id=number, symbol=symbol)
+        return order.terms.extra.get("amendments", []) if order is not None else []
 
     def _open(self, ask: Ask) -> Any:  # noqa: ANN401 - JSON
         symbol = ask.parameters.optional("symbol")

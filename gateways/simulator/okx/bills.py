@@ -6,7 +6,6 @@ from decimal import Decimal
 
 from engine.common import Side
 from gateways.simulator.account import (
-    HISTORY,
     Account,
     AccountFill,
     Event,
@@ -68,7 +67,7 @@ class Bills:
 
     def of(self, account: Account) -> deque[Bill]:
         """Return an account's bills, oldest first."""
-        return self._bills.setdefault(account.uid, deque(maxlen=HISTORY))
+        return self._bills.setdefault(account.uid, deque(maxlen=self._trading.history))
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, OrderEvent) and event.fill is not None:

@@ -95,7 +95,8 @@ class OrderDesk:
             raise parameter("args")
         if len(requests) > BATCH_MOST:
             raise ApiError(51111, f"Maximum {BATCH_MOST} orders can be placed in bulk.")
-        names = [str(r.get("instId") or r.get("instIdCode") or "") for r in requests]
+        # One instrument has one budget, however it is named; all that there is not share one.
+        names = [Parameters(request).symbol(self.trading) for request in requests]
         self._budget.spend(account.uid, operation.kind, names)
         if expires and operation.kind != "cancel":
             until = whole(expires)

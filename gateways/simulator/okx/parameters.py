@@ -8,6 +8,7 @@ from typing import Any
 from gateways.simulator.instruments import Scale
 from gateways.simulator.okx.codes import missing, no_instrument, parameter
 from gateways.simulator.okx.filters import code_of
+from gateways.simulator.rest import ApiError
 from gateways.simulator.simulation import SimulatedBook
 from gateways.simulator.trading import Trading
 
@@ -100,6 +101,13 @@ class Parameters:
     def listed(self, name: str) -> list[str]:
         """Return the values of a comma-separated list."""
         return [part for part in self.text(name).split(",") if part]
+
+    def symbol(self, trading: Trading) -> str:
+        """Return the instrument's symbol; empty if there is none."""
+        try:
+            return self.market(trading).instrument.symbol
+        except ApiError:
+            return ""
 
     def market(self, trading: Trading) -> SimulatedBook:
         """Return the instrument, which is named by ``instId`` or by ``instIdCode``."""

@@ -91,10 +91,10 @@ class PrivateRest:
             return {"code": "0", "msg": "", "data": endpoint.call(account, parameters)}
 
         def check(account: Account, request: web.Request, body: Any) -> None:  # noqa: ANN401
-            fields = request.query if endpoint.method == "GET" else body
+            fields = dict(request.query) if endpoint.method == "GET" else body
             name = ""
-            if endpoint.per_instrument and not isinstance(fields, list):
-                name = str(fields.get("instId", ""))
+            if endpoint.per_instrument and isinstance(fields, dict):
+                name = Parameters(fields).symbol(self._desk.trading)
             key = (account.uid, endpoint.method + endpoint.path, name)
             limit = self._limits.get(key)
             if limit is None:
