@@ -62,6 +62,14 @@ class Amend(StrEnum):
     REFUSED = "refused"
 
 
+class Cost(NamedTuple):
+    """What a request takes from one limit; ``scope`` tells limits per instrument apart."""
+
+    limit: str
+    units: int = 1
+    scope: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """How the venue's orders behave, as data; the source of each is in the venue's folder."""
@@ -90,14 +98,10 @@ class Dialect:
     orders_snapshot_on_subscribe: bool = False
     private_on_orders_route: bool = False
     """One connection carries orders and events (Binance spot)."""
-
-
-class Cost(NamedTuple):
-    """What a request takes from one limit; ``scope`` tells limits per instrument apart."""
-
-    limit: str
-    units: int = 1
-    scope: str = ""
+    more_private_routes: tuple[str, ...] = ()
+    """Further routes of private events (OKX: stop orders have one of their own)."""
+    connection_costs: tuple[Cost, ...] = ()
+    """What a new connection takes from the limits, with its login and subscriptions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,6 +240,9 @@ class Route:
             async with asyncio.timeout(core.settings.connect_timeout_s):
                 await self._introduce(line)
         except TimeoutError:
+        costs = core.adapter.dialect.connection_costs
+        while wait_ns := core.limits.take(costs, True, core.clock.now_ns()):  # noqa: ASYNC110
+            await asyncio.sleep(wait_ns / 1e9)
             await line.socket.close()
             raise ConnectFailed(f"{self.name}: no answer to the login or subscriptions") from None
         except BaseException:
@@ -401,9 +404,11 @@ def _send(socket: Socket, message: bytes) -> None:
 
 
 def routes_of(core: Core, endpoints: Endpoints, handler: Handler) -> list[Route]:
-    """Return the venue's routes: orders and private events, on one connection or on two."""
-    together = core.adapter.dialect.private_on_orders_route
+    """Return the venue's routes: orders and private events, on one connection or on several."""
+    dialect = core.adapter.dialect
+    together = dialect.private_on_orders_route
     routes = [Route(core, ROUTE_ORDERS, endpoints, handler, private=together)]
-    if not together:
-        routes.append(Route(core, ROUTE_PRIVATE, endpoints, handler, private=True))
-    return routes
+    names = (
+        dialect.more_private_routes if together else (ROUTE_PRIVATE, *dialect.more_private_routes)
+    )
+    return routes + [Route(core, name, endpoints, handler, private=True) for name in names]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from engine.common import OrderType, Side, TimeInForce
+from engine.common import Endpoints, OrderType, Side, TimeInForce
 from gateways.adapter import Call, Query
 from gateways.message import Answer, NoticeKind, Request, Verdict
 from gateways.okx import endpoints, errors, limits, requests
@@ -428,6 +428,17 @@ def test_the_login_is_signed_over_seconds():
 def test_each_channel_is_subscribed_by_itself():
     sent = [json.loads(each) for each in naive.adapter().subscriptions("orders", NOW)]
     assert [each["args"][0]["channel"] for each in sent] == ["orders", "account", "positions"]
+    [stops] = naive.adapter().subscriptions("business", NOW)
+    assert json.loads(stops)["args"] == [{"channel": "orders-algo", "instType": "ANY"}]
+
+
+def test_stop_orders_are_heard_beside_the_address_of_orders():
+    adapter = naive.adapter()
+    assert adapter.dialect.more_private_routes == ("business",)
+    for base in ("wss://ws.okx.com:8443/ws/v5", "ws://127.0.0.1:9101/okx/ws/v5"):
+        where = Endpoints("https://elsewhere", {"orders": f"{base}/private"})
+        assert adapter.ws_url("orders", where, "") == f"{base}/private"
+        assert adapter.ws_url("business", where, "") == f"{base}/business"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ streams", "Demo mode", "Spot testnet"; USDⓈ-M "WebSocket API general info", "M
 """
 
 from engine.common import Endpoints, Exchange, FeeSchedule, OrderType, RateLimits, TimeInForce
-from gateways.adapter import ROUTE_ORDERS, ROUTE_PRIVATE, Amend, Dialect
+from gateways.adapter import ROUTE_ORDERS, ROUTE_PRIVATE, Amend, Cost, Dialect
+from gateways.binance.limits import CONNECTIONS, weight
 
 RECV_WINDOW_MS = 5000
 """How long after its timestamp a request may reach the matching engine; then it dies by itself."""
@@ -94,6 +95,8 @@ SPOT_DIALECT = Dialect(
     not_found_after_s=_NOT_FOUND_AFTER_S,
     dead_man="none",
     private_on_orders_route=True,
+    # Connecting, logging on and subscribing weigh 2 each.
+    connection_costs=(Cost(CONNECTIONS), *weight(6)),
 )
 USDM_DIALECT = Dialect(
     order_types=_TYPES,
@@ -106,4 +109,6 @@ USDM_DIALECT = Dialect(
     not_found_after_s=_NOT_FOUND_AFTER_S,
     dead_man="symbol",
     dead_man_s=(1.0, 86_400.0),
+    # Connecting to the WebSocket API weighs 5, logging on 2.
+    connection_costs=(Cost(CONNECTIONS), *weight(7)),
 )

@@ -1,4 +1,7 @@
-"""OKX's orders: spot, perpetuals and futures over one connection, REST as the other path."""
+"""OKX's orders: spot, perpetuals and futures over one connection, REST as the other path.
+
+A second connection tells what becomes of stop orders.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
@@ -92,16 +95,19 @@ class Okx:
 
     # -- sessions ---------------------------------------------------------------------------
     def ws_url(self, route: str, environment: Endpoints, stream_key: str) -> str:
-        """Return the URL of the one route."""
-        return environment.websocket[ROUTE_ORDERS]
+        """Return the URL of a route."""
+        orders = environment.websocket[ROUTE_ORDERS]
+        if route == ROUTE_ORDERS:
+            return orders
+        return f"{orders.rpartition('/')[0]}/{endpoints.ROUTE_BUSINESS}"
 
     def login(self, route: str, now_ms: int) -> Sequence[bytes]:
         """Return the login."""
         return [session.login(self._identity, now_ms)]
 
     def subscriptions(self, route: str, now_ms: int) -> Sequence[bytes]:
-        """Return a subscription for each channel."""
-        return session.subscriptions()
+        """Return a subscription for each channel of a route."""
+        return session.subscriptions(route)
 
     def ping(self, now_ms: int) -> tuple[bytes, float]:
         """Return the keep-alive, a text of its own, and how often it is due (s)."""

@@ -36,7 +36,7 @@ LIMIT_OF = {
 }
 _DONE = {
     "order": ReportKind.ACCEPTED,
-    # It waits for its trigger: no event on this connection says so.
+    # It waits for its trigger: that is all there is to be known.
     "order-algo": ReportKind.OPEN,
     "cancel-order": ReportKind.CANCEL_ACCEPTED,
     # There is no more to come of a stop order that has not triggered.

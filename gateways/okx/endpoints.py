@@ -1,12 +1,17 @@
 """Where OKX takes orders and tells private events, and how its orders behave.
 
 Sources, read 2026-11: the API v5 guide, "Overview" (services, demo trading), "Order book trading"
-(place, amend, cancel all after), "Fees". One connection to ``/ws/v5/private`` takes orders and
-carries the private channels.
+(place, amend, cancel all after; algo orders channel), "Fees". One connection to ``/ws/v5/private``
+takes orders and carries the private channels, but for stop orders: what becomes of them is told at
+``/ws/v5/business`` only.
 """
 
 from engine.common import Endpoints, Exchange, FeeSchedule, OrderType, RateLimits, TimeInForce
-from gateways.adapter import ROUTE_ORDERS, Amend, Dialect
+from gateways.adapter import ROUTE_ORDERS, Amend, Cost, Dialect
+from gateways.okx.limits import CONNECT
+
+ROUTE_BUSINESS = "business"
+"""The route that tells of stop orders; its address is the orders' with another end."""
 
 
 def okx_endpoints(rest: str, websocket: str) -> Endpoints:
@@ -56,4 +61,6 @@ DIALECT = Dialect(
     batch_cancel=20,
     orders_snapshot_on_subscribe=False,
     private_on_orders_route=True,
+    more_private_routes=(ROUTE_BUSINESS,),
+    connection_costs=(Cost(CONNECT),),
 )

@@ -1,21 +1,26 @@
-"""OKX's private connection: login, subscriptions, keep-alive.
+"""OKX's private connections: login, subscriptions, keep-alive.
 
 Sources, read 2026-11: the API v5 guide, "Overview" (WebSocket: login, connect). One connection
-takes orders and carries events; it is cut after 30 s without a message in either direction.
+takes orders and carries events, another one those of stop orders; each is cut after 30 s without a
+message in either direction.
 """
 
 import orjson
 
-from gateways.adapter import Identity
+from gateways.adapter import ROUTE_ORDERS, Identity
+from gateways.okx.endpoints import ROUTE_BUSINESS
 
 PING_S = 20.0
 """A text ``ping`` at least so often: the venue hangs up after 30 s of silence."""
 
-CHANNELS: tuple[dict[str, str], ...] = (
-    {"channel": "orders", "instType": "ANY"},
-    {"channel": "account"},
-    {"channel": "positions", "instType": "ANY"},
-)
+CHANNELS: dict[str, tuple[dict[str, str], ...]] = {
+    ROUTE_ORDERS: (
+        {"channel": "orders", "instType": "ANY"},
+        {"channel": "account"},
+        {"channel": "positions", "instType": "ANY"},
+    ),
+    ROUTE_BUSINESS: ({"channel": "orders-algo", "instType": "ANY"},),
+}
 
 
 def login(identity: Identity, now_ms: int) -> bytes:
@@ -36,6 +41,6 @@ def login(identity: Identity, now_ms: int) -> bytes:
     )
 
 
-def subscriptions() -> list[bytes]:
+def subscriptions(route: str) -> list[bytes]:
     """Return a message for each channel: each is answered once."""
-    return [orjson.dumps({"op": "subscribe", "args": [channel]}) for channel in CHANNELS]
+    return [orjson.dumps({"op": "subscribe", "args": [channel]}) for channel in CHANNELS[route]]
