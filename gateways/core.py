@@ -41,6 +41,9 @@ class Core:
     log: logging.Logger
     count: Callable[[str], None]
     wire_prefix: str = ""
+    barred: dict[int, int] = field(default_factory=dict)
+    """Rows whose decimals have changed, and when (ours, Unix ns): who asks for an order may mean
+    the old ones until everything has been told in the new ones."""
     _wires: int = field(default=0)
 
     def wire_id(self) -> str:

@@ -255,13 +255,28 @@ class Gateway:
         self.sender.answers = self.answers
         self.reconciler = Reconciler(core, self.sender.ask, self.doubts.suspect, self._reconciled)
         self.sender.reconcile = self.reconciler.want
+        core.instruments.on_change = self._decimals_changed
         instruments: list[Instrument] = core.instruments.all()
         core.orders.natives.update((each.row, each.native) for each in instruments)
+
+    def _decimals_changed(self, old: Instrument, new: Instrument) -> None:
+        """Write what is known in an instrument's new decimals; take orders when all know them."""
+        core, row = self.core, new.row
+        self._log.error("the decimals of an instrument have changed", extra={"native": new.native})
+        core.barred[row] = time.time_ns()
+        core.orders.rebase(
+            row,
+            new.price_decimals - old.price_decimals,
+            new.quantity_decimals - old.quantity_decimals,
+        )
+        self.reconciler.holdings.forget(row)
+        self.reconciler.want()
 
     async def _work(self, stop: asyncio.Event) -> None:
         """Recover, then run all parts until ``stop``."""
         core = self.core
         await self._first_clock(stop)
+        core.instruments.refresh()
         left = recover(self._context.instance, core)
         reconciler, offset_ns = self.reconciler, core.clock.offset_ns
         reconciler.baseline = left.is_first
@@ -471,6 +486,9 @@ class Gateway:
         if all(route.up for route in self._privates) and began_ns >= self._listens_ns:
             self._synced = True
         self._say_up()
+        for row, since_ns in [*self.core.barred.items()]:
+            if since_ns < began_ns:
+                del self.core.barred[row]
         now = time.monotonic()
         if missed and self.up and now - self._replaced_s > self.settings.mute_s:
             # Events have been lost on a connection that seems to be well.
@@ -558,6 +576,7 @@ class Gateway:
     async def _housekeeping(self) -> None:
         while True:
             self._tally()
+            self.core.instruments.refresh()
             await asyncio.sleep(HOUSEKEEPING_S)
 
     def _tally(self) -> None:

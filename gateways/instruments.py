@@ -1,14 +1,16 @@
 """The instruments of a venue, from the table that its feed keeps.
 
 Gateways do not know feeds. They read ``feed.<venue>.instruments`` (or any table with these fields)
-by the dtype that its own header describes.
+by the dtype that its own header describes. A row is rewritten in place when the venue changes its
+instrument; where its decimals change, mantissas from before mean another price.
 """
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
-from engine.errors import LayoutMismatch
+from engine.errors import LayoutMismatch, SegmentError
 from engine.table import TableReader
 from gateways.message import Instrument
 
@@ -28,9 +30,14 @@ _NEEDED = (
 REFRESH_S = 1.0
 """How often to look for new rows when one is asked for that is not known."""
 
+Changed = Callable[[Instrument, Instrument], None]
+"""Is told of an instrument whose decimals have changed: as it was, and as it is."""
+
 
 class InstrumentTable:
-    """The rows of an instrument table, by number and by native symbol; each is read once.
+    """The rows of an instrument table, by number and by native symbol, as they are now.
+
+    ``on_change`` is called when a row's decimals have changed.
 
     Raises
     ------
@@ -49,6 +56,10 @@ class InstrumentTable:
             raise LayoutMismatch(
                 f"{segment} is no table of instruments: it has no field {', '.join(missing)}"
             )
+        self.on_change: Changed = lambda old, new: None
+        table = self._table
+        self._words, self._stride = table.words, table.stride
+        self._versions = np.full(table.rows, -1, np.int64)
         self._looked = float("-inf")
         self.refresh()
 
@@ -56,22 +67,33 @@ class InstrumentTable:
         return len(self._rows)
 
     def refresh(self) -> None:
-        """Look for rows that were added; a row that is known never changes its instrument."""
+        """Read the rows that are new or have changed; one that cannot be read stays as it was."""
         self._looked = time.monotonic()
-        for row in range(self._table.rows):
-            if row not in self._rows:
-                record = self._table.read(row)
-                if not record["native"]:
-                    continue
-                self._add(row, record)
+        end = self._table.rows * self._stride
+        changed = self._words[: end : self._stride] != self._versions
+        for row in np.flatnonzero(changed):
+            self._read(int(row))
+
+    def _read(self, row: int) -> None:
+        try:
+            record = self._table.read(row)
+        except SegmentError:  # Its writer died over it: whoever comes next writes it anew.
+            return
+        self._versions[row] = record["version"]
+        if record["native"]:
+            self._add(row, record)
 
     def get(self, row: int) -> Instrument | None:
-        """Return a row's instrument; None if the table has none there."""
+        """Return a row's instrument as it is now; None if the table has none there."""
         found = self._rows.get(row)
-        if found is None and row >= 0 and time.monotonic() - self._looked >= REFRESH_S:
+        if found is not None:
+            if self._words.item(row * self._stride) != self._versions.item(row):
+                self._read(row)
+                return self._rows[row]
+            return found
+        if row >= 0 and time.monotonic() - self._looked >= REFRESH_S:
             self.refresh()
-            found = self._rows.get(row)
-        return found
+        return self._rows.get(row)
 
     def all(self) -> list[Instrument]:
         """Return all instruments, by row."""
@@ -79,6 +101,7 @@ class InstrumentTable:
 
     def close(self) -> None:
         """Let go of the segment; it stays."""
+        self._words = np.zeros(0, np.int64)
         self._table.close()
 
     def _add(self, row: int, record: np.void) -> None:
@@ -99,5 +122,17 @@ class InstrumentTable:
             lot=int(record["lot"]),
             contract_value=int(record["contract_value"]),
         )
-        self._rows[row] = instrument
-        self.by_native[instrument.native] = instrument
+        old = self._rows.get(row)
+        if old is not None and old.native != instrument.native:
+            # A row never changes its instrument: this is another table under the same name.
+            raise LayoutMismatch(
+                f"row {row} was {old.native} and is {instrument.native} - start again"
+            )
+        self._rows[row] = self.by_native[instrument.native] = instrument
+        if old is not None and decimals_of(old) != decimals_of(instrument):
+            self.on_change(old, instrument)
+
+
+def decimals_of(instrument: Instrument) -> tuple[int, int, int]:
+    """Return what mantissas of an instrument mean, and what a contract of it is worth."""
+    return instrument.price_decimals, instrument.quantity_decimals, instrument.contract_value

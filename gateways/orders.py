@@ -399,6 +399,20 @@ class OrderTable:
             self._active[order.client_id] = order
             self._ended.pop(order.client_id, None)
 
+    def rebase(self, row: int, price_shift: int, quantity_shift: int) -> None:
+        """Write the numbers of an instrument's orders with so many decimals more.
+
+        What fewer decimals cannot hold is cut; the venue's own figures, asked for next, replace it.
+        """
+        for order in self._orders.values():
+            if order.instrument != row:
+                continue
+            for name in ("price", "stop_price", "average_price"):
+                setattr(order, name, _shifted(getattr(order, name), price_shift))
+            for name in ("quantity", "filled", "traded", "inferred", "assumed"):
+                setattr(order, name, _shifted(getattr(order, name), quantity_shift))
+            order.recent.clear()
+
     def settle(self) -> None:
         """Take it that all trades so far were told of orders whose first reports are gone."""
         for order in self._orders.values():
@@ -411,6 +425,11 @@ class OrderTable:
             self._active.pop(client_id, None)
             for venue_id in (order.venue_id, *order.replaced):
                 self._by_venue.pop((order.instrument, venue_id), None)
+
+
+def _shifted(mantissa: int, shift: int) -> int:
+    power: int = 10 ** abs(shift)
+    return mantissa * power if shift >= 0 else mantissa // power
 
 
 _STATUS_OF = {

@@ -55,6 +55,11 @@ class Holdings:
         """Take a live balance or position in."""
         self.known[key_of(update)] = (update, now_ns)
 
+    def forget(self, row: int) -> None:
+        """Forget the positions of an instrument: their numbers mean something else now."""
+        for key in [key for key in self.known if key[0] == row]:
+            del self.known[key]
+
     def differs(self, update: Update) -> bool:
         """Return whether another quantity has been told."""
         known = self.known.get(key_of(update))

@@ -78,7 +78,7 @@ class Sender:
         self._orders, self._text = core.orders, core.ids.text
         self._encode, self._check = core.adapter.order_message, core.adapter.check
         self._costs, self._take = core.adapter.costs, core.limits.take
-        self._instrument = core.instruments.get
+        self._instrument, self._barred = core.instruments.get, core.barred
         self._both = core.adapter.dialect.amend_needs_both
         self._claimed: set[int] = set()
         """Numbers of new orders that wait for a limit, or for their turn to go by REST."""
@@ -122,7 +122,19 @@ class Sender:
         if action not in _UNCHECKED and (text := self._check(request)):
             self._refuse(request, Reason.UNSUPPORTED, text)
             return
+        if self._barred and self._is_barred(request):
+            self._refuse(request, Reason.INSTRUMENT, "its decimals have changed")
+            return
         self.send(request, asked_ns)
+
+    def _is_barred(self, request: Request) -> bool:
+        """Return whether the numbers of a request may be of decimals that are not any more."""
+        instrument, action = request.instrument, request.action
+        return (
+            (action is _NEW or action is _AMEND)
+            and instrument is not None
+            and instrument.row in self._barred
+        )
 
     def rehearse(self) -> None:
         """Go the way of a new order up to the socket, and throw the message away.

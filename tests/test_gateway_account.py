@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateways.types import OrderStatus, ReportFlag, ReportKind
+from gateways.types import OrderStatus, Reason, ReportFlag, ReportKind
 from tests.gateway_desk import restart_toy, toy_desk, until
 from tests.toy_venue import ToyVenue
 
@@ -151,5 +151,50 @@ def test_a_reconciliation_is_answered_by_queries_that_began_after_it_was_asked_f
         await desk.got(K.SYNC_END, request_id=second)
         assert desk.of(K.SYNC_BEGIN, request_id=second)
         assert venue.log.count("open_orders") == 3
+
+    play(scene)
+
+
+# -- instruments ----------------------------------------------------------------------------------
+def rewrite(desk, **changes):
+    """Write the first instrument's row as a feed does when the venue changes it."""
+    record = desk.table.records()[:1].copy()
+    for name, value in changes.items():
+        record[name] = value
+    desk.table.write(0, record)
+
+
+def test_orders_of_an_instrument_wait_until_all_is_told_in_its_new_decimals(play):
+    async def scene(desk, venue):
+        desk.buy(7)
+        await desk.got(K.OPEN, client_id=7)
+        venue.delay_queries_s = 0.05
+        rewrite(desk, price_decimals=1, quantity_decimals=1)
+        refused = [desk.buy(8), desk.client.amend(7, 0, price=12, quantity=5)]
+        assert (await desk.got(K.REJECTED, request_id=refused[0]))["reason"] == Reason.INSTRUMENT
+        rejected = await desk.got(K.AMEND_REJECTED, request_id=refused[1])
+        assert rejected["reason"] == Reason.INSTRUMENT
+        status = await desk.got(K.STATUS, client_id=7)
+        assert (status["price"], status["quantity"]) == (100, 50)
+        await until(lambda: not desk.gateway.core.barred)
+        desk.buy(9, price=200, quantity=50)
+        opened = await desk.got(K.OPEN, client_id=9)
+        assert venue.by_client(desk.text(9)).price == 20
+        assert opened["price"] == 200
+        assert not desk.of(K.DIFFERENCE)
+
+    play(scene)
+
+
+def test_an_order_of_an_instrument_with_new_decimals_can_be_canceled_at_once(play):
+    async def scene(desk, venue):
+        desk.buy(7)
+        await desk.got(K.OPEN, client_id=7)
+        venue.delay_queries_s = 0.1
+        rewrite(desk, price_decimals=1)
+        desk.client.cancel(7, 0)
+        canceled = await desk.got(K.CANCELED, client_id=7)
+        assert canceled["price"] == 100
+        assert desk.gateway.core.barred
 
     play(scene)

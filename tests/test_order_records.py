@@ -52,7 +52,7 @@ def test_a_text_that_is_too_long_is_cut_off_behind_a_whole_character():
     assert bytes(record["asset"]).decode() == "x" + "ä" * 7
 
 
-def _row(number, native, symbol):
+def _row(number, native, symbol, **changes):
     record = np.zeros(1, INSTRUMENT.dtype)
     for name, value in {
         "instrument": number,
@@ -66,6 +66,7 @@ def _row(number, native, symbol):
         "tick": 1,
         "lot": 1,
         "contract_value": 10**8,
+        **changes,
     }.items():
         record[name] = value
     return record
@@ -107,3 +108,49 @@ def test_a_table_of_something_else_is_refused(instance):
     with pytest.raises(LayoutMismatch, match="no table of instruments: it has no field native"):
         InstrumentTable(instance, TABLE)
     table.close()
+
+
+def test_a_row_that_is_rewritten_is_read_again_at_once(instance):
+    table = TableWriter.open(instance, TABLE, INSTRUMENT, 4)
+    table.write(1, _row(1, b"BTCUSDT", b"BTC/USDT"))
+    instruments = InstrumentTable(instance, TABLE)
+    changes = []
+    instruments.on_change = lambda old, new: changes.append((old, new))
+
+    table.write(1, _row(1, b"BTCUSDT", b"BTC/USDT", price_decimals=1, tick=5))
+
+    assert instruments.get(1).price_decimals == 1
+    assert instruments.by_native["BTCUSDT"] is instruments.get(1)
+    assert [(old.price_decimals, new.price_decimals) for old, new in changes] == [(2, 1)]
+    instruments.close()
+    table.close()
+
+
+def test_a_change_that_leaves_the_decimals_alone_is_no_alarm(instance):
+    table = TableWriter.open(instance, TABLE, INSTRUMENT, 4)
+    table.write(1, _row(1, b"BTCUSDT", b"BTC/USDT"))
+    instruments = InstrumentTable(instance, TABLE)
+    changes = []
+    instruments.on_change = lambda old, new: changes.append((old, new))
+
+    table.write(1, _row(1, b"BTCUSDT", b"BTC/USDT", tick=5))
+    instruments.refresh()
+
+    assert instruments.get(1).tick == 5
+    assert changes == []
+    instruments.close()
+    table.close()
+
+
+def test_a_row_over_which_its_writer_died_stays_as_it_was(instance):
+    table = TableWriter.open(instance, TABLE, INSTRUMENT, 4)
+    table.write(1, _row(1, b"BTCUSDT", b"BTC/USDT"))
+    instruments = InstrumentTable(instance, TABLE)
+    known = instruments.get(1)
+    table.words[1 * table.stride] += 1
+    table.close()
+
+    instruments.refresh()
+
+    assert instruments.get(1) is known
+    instruments.close()
