@@ -150,7 +150,8 @@ class Route:
                 self._handler.on_up(self, True)
                 while (end := await self._guard(line)) not in (End.CLOSED, End.SILENT):
                     line = await self._make_before_break(line, end)
-                self._lost(line, end)
+                if self.current is line:
+                    self._lost(line, end)
                 await line.socket.close()
         finally:
             keys.cancel()
@@ -178,16 +179,29 @@ class Route:
         old.asked = None
         if end is End.KEY:
             self._stream_key = ""
-        new = await self._connect_until(old)
+        dies = asyncio.create_task(self._watch(old))
+        try:
+            new = await self._connect_until(old)
+        finally:
+            dies.cancel()
+        if old.closed and self.current is old:
+            self._lost(old, End.CLOSED)
         if new is old:
             return old
+        broken = self.current is None
         self.current = new
         self._core.log.info("connection replaced", extra={"route": self.name, "why": str(end)})
         task = asyncio.create_task(self._leave(old))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
-        self._handler.on_up(self, end in (End.KEY, End.REPLACE))
+        self._handler.on_up(self, broken or end in (End.KEY, End.REPLACE))
         return new
+
+    async def _watch(self, line: Line) -> None:
+        """Say at once that a connection is gone while its replacement is being made."""
+        await line.socket.closed.wait()
+        if self.current is line:
+            self._lost(line, End.CLOSED)
 
     async def _leave(self, line: Line) -> None:
         """Close a replaced connection when it has delivered what it owes."""
@@ -226,6 +240,9 @@ class Route:
 
     async def _connect(self) -> Line:
         core = self._core
+        costs = core.adapter.dialect.connection_costs
+        while wait_ns := core.limits.take(costs, True, core.clock.now_ns()):  # noqa: ASYNC110
+            await asyncio.sleep(wait_ns / 1e9)
         key = await self._key() if self.private else ""
         line = Line()
         url = core.adapter.ws_url(self.name, self._endpoints, key)
@@ -240,9 +257,6 @@ class Route:
             async with asyncio.timeout(core.settings.connect_timeout_s):
                 await self._introduce(line)
         except TimeoutError:
-        costs = core.adapter.dialect.connection_costs
-        while wait_ns := core.limits.take(costs, True, core.clock.now_ns()):  # noqa: ASYNC110
-            await asyncio.sleep(wait_ns / 1e9)
             await line.socket.close()
             raise ConnectFailed(f"{self.name}: no answer to the login or subscriptions") from None
         except BaseException:
