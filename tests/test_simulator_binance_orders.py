@@ -7,6 +7,7 @@ import aiohttp
 import orjson
 import pytest
 
+from gateways.simulator.binance.spot_orders import fills_of, orders_of, rows
 from tests.data import shared
 from tests.simulator_binance import (
     SPOT,
@@ -20,6 +21,7 @@ from tests.simulator_binance import (
     market,
 )
 from tests.simulator_client import against, message, shape
+from tests.trading_desk import TradingDesk
 
 ORDER = "/api/v3/order"
 
@@ -689,3 +691,56 @@ def test_amendments_are_told_as_long_as_their_order_is_known():
     forgotten, (known,) = trade(use)
     assert forgotten == []
     assert (known["origQty"], known["newQty"]) == ("0.01000000", "0.00500000")
+
+
+# Questions about a long history.
+
+
+class Counted:
+    """Rows of an account that may only be read from the end; counts how many are."""
+
+    def __init__(self, found):
+        self.found, self.read = found, 0
+
+    def values(self):
+        return self
+
+    def __reversed__(self):
+        for row in reversed(self.found):
+            self.read += 1
+            yield row
+
+
+def test_the_newest_rows_are_found_without_a_look_at_the_others():
+    desk = TradingDesk()
+    desk.asks(desk.middle, 1000)
+    orders = [desk.buy(quantity=1) for _ in range(50)]
+    account = desk.account
+    known, fills = Counted(orders), Counted(list(account.fills))
+    account.known, account.fills = known, fills
+    assert rows(orders_of(account, SYMBOL, 0), 3, newest=True) == orders[-3:]
+    assert rows(fills_of(account, SYMBOL, 0), 3, newest=True) == fills.found[-3:]
+    assert (known.read, fills.read) == (3, 3)
+    assert rows(orders_of(account, SYMBOL, orders[-4].id), 2, newest=False) == orders[-4:-2]
+    assert (
+        rows(fills_of(account, SYMBOL, fills.found[-4].id), 2, newest=False) == (fills.found[-4:-2])
+    )
+    assert max(known.read, fills.read) < 10
+
+
+def test_the_trades_of_an_order_are_its_own_fills():
+    async def use(venue, http, rest):
+        trading, account = venue.venues[SPOT].trading, account_of(venue)
+        numbers = []
+        for _ in range(3):
+            _, placed = await rest("POST", ORDER, **market("0.01"))
+            numbers.append(placed["orderId"])
+        account.fills = None
+        _, found = await rest("GET", "/api/v3/myTrades", symbol=SYMBOL, orderId=numbers[1])
+        _, other = await rest("GET", "/api/v3/myTrades", symbol=SYMBOL, orderId=1)
+        order = trading.find(account, order_id=numbers[1])
+        return [row["id"] for row in found], [fill.id for fill in order.fills], other
+
+    found, expected, other = trade(use)
+    assert found == expected
+    assert other == []

@@ -627,3 +627,25 @@ def test_an_answer_can_be_late():
 
     event, answered, reply = against(use)
     assert (event["o"]["x"], answered, reply["status"]) == ("NEW", False, 200)
+
+
+def test_income_comes_in_the_order_in_which_it_was_made():
+    async def use(venue, http, rest):
+        trading, account = venue.venues[USDM].trading, account_of(venue, USDM)
+        account.transfers.clear()
+        trading.deposit(account, "USDT", Decimal(1), 1)
+        for side in ("BUY", "SELL"):
+            await rest("POST", "/fapi/v1/order", **market("0.01", side))
+            trading.pay_funding(SYMBOL, venue.venues[USDM].now_ms())
+        _, all_of_it = await rest("GET", "/fapi/v1/income")
+        _, newest = await rest("GET", "/fapi/v1/income", limit=2)
+        _, oldest = await rest("GET", "/fapi/v1/income", limit=2, startTime=1)
+        return all_of_it, newest, oldest
+
+    all_of_it, newest, oldest = trade(use)
+    times = [row["time"] for row in all_of_it]
+    assert times == sorted(times)
+    kinds = [row["incomeType"] for row in all_of_it]
+    assert kinds[:2] == ["TRANSFER", "COMMISSION"]
+    assert {"FUNDING_FEE", "REALIZED_PNL"} <= set(kinds)
+    assert (newest, oldest) == (all_of_it[-2:], all_of_it[:2])

@@ -751,4 +751,4 @@ def test_an_account_remembers_as_much_as_it_is_told_to():
     desk.market.book.submit(Side.SELL, desk.middle, 100)
     for _ in range(5):
         trading.place(account, desk.terms(quantity=1), desk.now_ms)
-    assert (len(account.history), len(account.fills), len(account.past)) == (3, 3, 3)
+    assert (len(account.history), len(account.fills), len(account.known)) == (3, 3, 3)

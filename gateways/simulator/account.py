@@ -331,8 +331,8 @@ class Account:
     """The newest algo order by client id, live or not."""
     used_clients: set[str] = field(default_factory=set)
     """Client ids of forgotten orders, where none may come again."""
-    past: dict[int, Order] = field(default_factory=dict)
-    """What ``history`` has, by id."""
+    known: dict[int, Order] = field(default_factory=dict)
+    """All that are live or in ``history``, by id, and so by age."""
     working: dict[WorkKey, Working] = field(default_factory=dict)
     """Of contracts only."""
     stale: bool = True

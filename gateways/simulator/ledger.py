@@ -361,14 +361,13 @@ class Ledger:
         history = account.history
         if len(history) == history.maxlen:
             oldest = history.popleft()
-            account.past.pop(oldest.id, None)
+            account.known.pop(oldest.id, None)
             clients = account.algo_clients if oldest.terms.algo else account.clients
             if clients.get(oldest.client_id) is oldest:
                 del clients[oldest.client_id]
             if oldest.client_id and self.rules.duplicate_ids == "forever":
                 account.used_clients.add(oldest.client_id)
         history.append(order)
-        account.past[order.id] = order
 
     # Money that moves without an order.
 

@@ -221,7 +221,7 @@ class Trading:
     ) -> Order | None:
         """Return an order: a live one, else the newest ended one; ``algo`` None looks at both."""
         if order_id:
-            order = account.orders.get(order_id) or account.past.get(order_id)
+            order = account.known.get(order_id)
             return order if order is not None and fits(order, symbol, algo) else None
         if not client_id:
             return None
@@ -429,7 +429,7 @@ class Trading:
             shrinks=not terms.market.units.spot and reduces(terms),
         )
         self.ledger.count(order)
-        account.orders[order.id] = self.ledger.live[order.id] = order
+        account.orders[order.id] = account.known[order.id] = self.ledger.live[order.id] = order
         if order.client_id:
             self._clients(order)[order.client_id] = order
         if terms.time_in_force is TimeInForce.GTD:

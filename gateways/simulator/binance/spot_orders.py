@@ -3,8 +3,10 @@
 Source: binance-spot-api-docs rest-api.md, web-socket-api.md, filters.md (2026-07).
 """
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import islice
 from typing import Any, TypeVar
 
 from engine.common import OrderType, Side, TimeInForce
@@ -432,8 +434,8 @@ class SpotOrders:
         self.desk.market(symbol)
         first, begin, end, most = _window(ask.parameters, "orderId")
         ask.parameters.finish()
-        orders = sorted(orders_of(ask.account, symbol), key=lambda order: order.id)
-        chosen = [o for o in orders if o.id >= first and begin <= o.created_ms <= end]
+        orders = orders_of(ask.account, symbol, first)
+        chosen = (order for order in orders if begin <= order.created_ms <= end)
         return [shapes.queried(order) for order in rows(chosen, most, newest=not (first or begin))]
 
     def _trades(self, ask: Ask) -> Any:  # noqa: ANN401 - JSON
@@ -442,11 +444,8 @@ class SpotOrders:
         order_id = ask.parameters.number("orderId", 0)
         first, begin, end, most = _window(ask.parameters, "fromId")
         ask.parameters.finish()
-        chosen = [
-            fill
-            for fill in fills_of(ask.account, symbol, first)
-            if (not order_id or fill.order.id == order_id) and begin <= fill.time_ms <= end
-        ]
+        fills = fills_of(ask.account, symbol, first, order_id)
+        chosen = (fill for fill in fills if begin <= fill.time_ms <= end)
         newest = not (first or begin)
         return [shapes.trade(fill) for fill in rows(chosen, most, newest=newest)]
 
@@ -492,29 +491,33 @@ def _replaced(
     raise ApiError(-2021, "Order cancel-replace partially failed.", 409, result)
 
 
-def orders_of(account: Account, symbol: str) -> Iterable[Order]:
-    """Return all orders of an account in one market, live and ended."""
-    for orders in (account.history, account.orders.values()):
-        for order in orders:
-            if order.market.instrument.symbol == symbol:
-                yield order
+def orders_of(account: Account, symbol: str, first: int) -> Iterator[Order]:
+    """Go through an account's orders in one market, the newest first, down to an id."""
+    for order in reversed(account.known.values()):
+        if order.id < first:
+            return
+        if order.market.instrument.symbol == symbol:
+            yield order
 
 
-def fills_of(account: Account, symbol: str, first: int) -> list[AccountFill]:
-    """Return an account's fills in one market, oldest first, from a trade id on."""
-    found = []
-    for fill in reversed(account.fills):
+def fills_of(account: Account, symbol: str, first: int, order_id: int = 0) -> Iterator[AccountFill]:
+    """Go through fills in one market, the newest first, down to a trade id; of one order if any."""
+    fills: Sequence[AccountFill] = account.fills
+    if order_id:
+        order = account.known.get(order_id)
+        fills = order.fills if order is not None else ()
+    for fill in reversed(fills):
         if fill.order.market.instrument.symbol == symbol:
             if fill.id < first:
-                break
-            found.append(fill)
-    found.reverse()
-    return found
+                return
+            yield fill
 
 
-def rows(found: list[_Row], most: int, *, newest: bool) -> list[_Row]:
-    """Return at most so many, from the newest or from the oldest."""
-    return found[-most:] if newest else found[:most]
+def rows(found: Iterable[_Row], most: int, *, newest: bool) -> list[_Row]:
+    """Return at most so many, the newest or the oldest; ``found`` has the newest first."""
+    chosen = list(islice(found, most) if newest else deque(found, maxlen=most))
+    chosen.reverse()
+    return chosen
 
 
 def _window(parameters: Parameters, first: str) -> tuple[int, int, int, int]:

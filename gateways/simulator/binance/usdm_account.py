@@ -3,8 +3,9 @@
 Source: the venue's OpenAPI description (binance-connector-python, 2026-08).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from heapq import merge
 from typing import Any
 
 from gateways.simulator.account import ZERO, Account, Balance, Position, Refused, Why
@@ -434,13 +435,13 @@ class UsdmAccount:
         symbol, kind = self._symbol(ask), parameters.optional("incomeType")
         begin, end = parameters.number("startTime", 0), parameters.number("endTime", 10**15)
         most = min(parameters.number("limit", 100) or 100, 1000)
-        chosen = [
+        chosen = (
             row
-            for row in sorted(_income_of(ask.account), key=lambda row: int(row["time"]))
+            for row in _income_of(ask.account)
             if symbol in ("", row["symbol"])
             and kind in ("", row["incomeType"])
             and begin <= row["time"] <= end
-        ]
+        )
         return rows(chosen, most, newest=not begin)
 
     # Listen keys.
@@ -466,17 +467,30 @@ def _key(parameters: Parameters) -> str:
 
 
 def _income_of(account: Account) -> Iterable[Json]:
-    for fill in account.fills:
+    """Go through all that has changed an account's money, the newest first."""
+    parts = (_transfers(account), _payments(account), _profits(account))
+    return merge(*parts, key=lambda row: -int(row["time"]))
+
+
+def _profits(account: Account) -> Iterator[Json]:
+    for fill in reversed(account.fills):
         symbol, asset = fill.order.market.instrument.symbol, fill.fee_asset
-        kinds = {"COMMISSION": -fill.fee, "REALIZED_PNL": fill.realised}
+        kinds = {"REALIZED_PNL": fill.realised, "COMMISSION": -fill.fee}
         for kind, amount in kinds.items():
             if amount:
                 number = 2 * fill.sequence + (kind == "COMMISSION")
                 yield _row(symbol, kind, amount, asset, fill.time_ms, number, str(fill.id))
-    for paid in account.funding:
+
+
+def _payments(account: Account) -> Iterator[Json]:
+    for paid in reversed(account.funding):
         symbol = paid.market.instrument.symbol
         yield _row(symbol, "FUNDING_FEE", -paid.paid, paid.asset, paid.time_ms, paid.id, "")
-    for number, moved in enumerate(account.transfers, 1):
+
+
+def _transfers(account: Account) -> Iterator[Json]:
+    for number in range(len(account.transfers), 0, -1):
+        moved = account.transfers[number - 1]
         yield _row("", "TRANSFER", moved.amount, moved.asset, moved.time_ms, number, "")
 
 

@@ -37,6 +37,7 @@ BAND_UP, BAND_DOWN = Decimal("1.05"), Decimal("0.95")
 """PERCENT_PRICE, of the mark price: the highest bid, and the lowest ask."""
 BATCH_MOST, CANCEL_BATCH_MOST = 5, 10
 GOOD_TILL_LEAST_MS = 600_000
+FORCED_MOST = 100
 DAY_MS = 86_400_000
 TRADES_WINDOW_MS = 7 * DAY_MS
 
@@ -350,11 +351,11 @@ class UsdmOrders:
         first = parameters.number(number, 0)
         begin, end = parameters.number("startTime", 0), parameters.number("endTime", 10**15)
         most = min(parameters.number("limit", 500) or 500, MOST_ROWS)
-        chosen = [
+        chosen = (
             order
-            for order in sorted(orders_of(ask.account, symbol), key=lambda order: order.id)
-            if order.terms.algo is algo and order.id >= first and begin <= order.created_ms <= end
-        ]
+            for order in orders_of(ask.account, symbol, first)
+            if order.terms.algo is algo and begin <= order.created_ms <= end
+        )
         return rows(chosen, most, newest=not (first or begin))
 
     def _all(self, ask: Ask) -> Any:  # noqa: ANN401 - JSON
@@ -373,22 +374,21 @@ class UsdmOrders:
         if begin and not end:
             end = begin + TRADES_WINDOW_MS
         most = min(parameters.number("limit", 500) or 500, MOST_ROWS)
-        chosen = [
+        chosen = (
             fill
-            for fill in fills_of(ask.account, symbol, first)
-            if (not order_id or fill.order.id == order_id)
-            and begin <= fill.time_ms
-            and (not end or fill.time_ms <= end)
-        ]
+            for fill in fills_of(ask.account, symbol, first, order_id)
+            if begin <= fill.time_ms and (not end or fill.time_ms <= end)
+        )
         return [shapes.trade(fill) for fill in rows(chosen, most, newest=not (first or begin))]
 
     def _forced(self, ask: Ask) -> Any:  # noqa: ANN401 - JSON
         symbol = self._symbol(ask)
-        return [
-            shapes.queried(order)
-            for order in ask.account.history
+        found = (
+            order
+            for order in reversed(ask.account.history)
             if order.forced is not Why.NONE and symbol in ("", order.market.instrument.symbol)
-        ]
+        )
+        return [shapes.queried(order) for order in rows(found, FORCED_MOST, newest=True)]
 
     # Batches.
 
