@@ -17,6 +17,7 @@ from gateways.types import (
     ReportFlag,
     ReportKind,
     RequestFlag,
+    Trigger,
 )
 from tests import naive_bybit_orders as naive
 
@@ -188,6 +189,37 @@ def test_cancel_all_of_spot_includes_orders_that_wait_for_a_trigger():
     ]
 
 
+def cancel_all(adapter, ids, success="1"):
+    """Return the calls of a cancel-all and the body of an answer to the first."""
+    calls = adapter.order_call(Request(Action.CANCEL_ALL, 1, 0, None), "w1", NOW)
+    rows = [{"orderId": str(each), "orderLinkId": ""} for each in ids]
+    result = {"list": rows, "success": success}
+    return calls, json.dumps({"retCode": 0, "retMsg": "OK", "result": result}).encode()
+
+
+def test_a_cancel_all_that_was_taken_and_failed_is_not_done():
+    adapter = naive.adapter()
+    for success, verdict in (("1", Verdict.ACCEPTED), ("0", Verdict.UNKNOWN)):
+        [call], body = cancel_all(adapter, [], success)
+        [answer] = adapter.read_answer(call, 200, {}, body, TABLE)
+        assert answer.verdict is verdict
+
+
+def test_a_cancel_all_that_reached_its_most_is_made_again():
+    adapter = naive.adapter()
+    [call], whole = cancel_all(adapter, range(500))
+    following = adapter.next_page(call, whole, NOW + 1)
+    assert (following.path, following.body) == (call.path, call.body)
+    assert following.costs == call.costs
+    assert following.headers["X-BAPI-TIMESTAMP"] == str(NOW + 1)
+    _, rest = cancel_all(adapter, range(499))
+    assert adapter.next_page(following, rest, NOW) is None
+    rounds = 1
+    while call is not None:
+        call, rounds = adapter.next_page(call, whole, NOW), rounds + 1
+        assert rounds < 100, "a venue that always says 500 must not hold us for ever"
+
+
 def test_a_margin_mode_goes_with_the_leverage_that_is_known():
     adapter = naive.adapter()
     isolated = Request(Action.MARGIN_MODE, 1, 0, LINEAR, margin_mode=MarginMode.ISOLATED)
@@ -256,6 +288,11 @@ def test_a_cursor_leads_to_the_next_page_as_it_came():
         (new(flags=RequestFlag.QUOTE_QUANTITY), False, "quote"),
         (new(SPOT, flags=RequestFlag.REDUCE_ONLY), True, "reduce-only"),
         (new(SPOT, position_side=1), True, "position"),
+        (
+            new(SPOT, order_type=OrderType.STOP_LIMIT, stop_price=5, trigger=Trigger.MARK),
+            True,
+            "last",
+        ),
         (new(SPOT), False, "not of this market"),
         (new(), True, "not of this market"),
         (new(action=Action.AMEND, flags=RequestFlag.CANCEL_IF_AMEND_FAILS), False, "fails"),
@@ -408,6 +445,40 @@ def test_of_two_amendments_the_later_result_ends_both():
     assert late.kind is ReportKind.OPEN
 
 
+def refused(adapter, wire_id, code, by_rest):
+    """Answer an amendment by a refusal, on either way."""
+    frame = {"retCode": code, "retMsg": "no"}
+    if by_rest:
+        call = Call("POST", "/v5/order/amend", wire_id=wire_id)
+        body = json.dumps(frame).encode()
+        return adapter.read_answer(call, 200, {}, body, TABLE)
+    frame |= {"reqId": wire_id, "op": "order.amend"}
+    return adapter.read("orders", json.dumps(frame).encode(), TABLE)
+
+
+@pytest.mark.parametrize("by_rest", [False, True])
+def test_what_a_refused_amendment_asked_for_is_no_amendment_when_it_comes(by_rest):
+    adapter = naive.adapter()
+    amend = new(action=Action.AMEND, venue_id="77", price=610000)
+    adapter.order_message(amend, "w1", NOW)
+    adapter.order_message(amend._replace(price=620000, request_id=12), "w2", NOW)
+    [answer] = refused(adapter, "w1", 110079, by_rest)
+    assert answer.verdict is Verdict.RETRY
+    [other] = pushed(adapter, price="61000")
+    assert other.kind is ReportKind.OPEN
+    [done] = pushed(adapter, price="62000")
+    assert (done.kind, done.request_id) == (ReportKind.AMENDED, 12)
+
+
+def test_an_amendment_of_unknown_fate_is_still_recognized():
+    adapter = naive.adapter()
+    adapter.order_message(new(action=Action.AMEND, price=610000), "w1", NOW)
+    [answer] = refused(adapter, "w1", 10016, False)
+    assert answer.verdict is Verdict.UNKNOWN
+    [done] = pushed(adapter, price="61000")
+    assert (done.kind, done.request_id) == (ReportKind.AMENDED, 11)
+
+
 def test_the_end_of_an_order_is_no_amendment():
     adapter = naive.adapter()
     adapter.order_message(new(action=Action.AMEND, venue_id="77"), "w1", NOW)
@@ -529,6 +600,16 @@ def test_a_limit_that_is_used_up_is_named_with_its_end():
     [answer] = naive.adapter().read(ROUTE_ORDERS, body, TABLE)
     assert (answer.verdict, answer.limit) == (Verdict.LIMITED, limits.AMEND)
     assert answer.wait_s == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("code", [10018, 10403])
+def test_a_limit_of_the_address_stops_everything(code):
+    frame = {"reqId": "w", "retCode": code, "retMsg": "IP limit", "op": "order.create"}
+    [answer] = naive.adapter().read(ROUTE_ORDERS, json.dumps(frame).encode(), TABLE)
+    assert (answer.verdict, answer.limit) == (Verdict.LIMITED, "")
+    [call] = naive.adapter().order_call(new(), "w", NOW)
+    [answer] = naive.adapter().read_answer(call, 200, {}, json.dumps(frame).encode(), TABLE)
+    assert (answer.verdict, answer.limit) == (Verdict.LIMITED, "")
 
 
 @pytest.mark.parametrize(

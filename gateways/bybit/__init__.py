@@ -13,7 +13,7 @@ from gateways.adapter import Call, Cost, Dialect, Identity, Limit, Query
 from gateways.bybit import answers, endpoints, events, limits, requests, session
 from gateways.message import Event, Instrument, Request, Update
 from gateways.signing import Sign, hmac_hex, rsa_base64
-from gateways.types import Action, MarginMode, RequestFlag
+from gateways.types import Action, MarginMode, RequestFlag, Trigger
 
 __all__ = ["Bybit", "BybitSpot"]
 
@@ -73,13 +73,13 @@ class Bybit:
     def order_message(self, request: Request, wire_id: str, now_ms: int) -> bytes | None:
         """Return NEW, AMEND or CANCEL as a message of the trade connection."""
         if request.action == Action.AMEND:
-            self._reader.amends.ask(request)
+            self._reader.amends.ask(request, wire_id)
         return requests.order_message(request, wire_id, now_ms)
 
     def order_call(self, request: Request, wire_id: str, now_ms: int) -> Sequence[Call]:
         """Return a request as REST calls."""
         if request.action == Action.AMEND:
-            self._reader.amends.ask(request)
+            self._reader.amends.ask(request, wire_id)
         return self._rest.order_call(request, wire_id, now_ms)
 
     def query_calls(
@@ -147,7 +147,9 @@ class Bybit:
         instruments: Mapping[str, Instrument],
     ) -> Sequence[Event]:
         """Return what the answer to a call says."""
-        return answers.read_answer(call, status, headers, body, instruments)
+        answer = answers.read_answer(call, status, headers, body, instruments)
+        self._reader.amends.answered(answer)
+        return (answer,)
 
     def read_page(
         self, query: Query, call: Call, body: bytes, instruments: Mapping[str, Instrument]
@@ -181,6 +183,8 @@ def _check_new(request: Request, spot: bool) -> str:
         return f"market orders cannot be {tif.name}"
     if stop and not request.stop_price:
         return "a stop order needs a stop price"
+    if stop and spot and request.trigger != Trigger.LAST:
+        return "stop orders of spot pairs look at the last price"
     if request.flags & RequestFlag.QUOTE_QUANTITY and not (spot and market):
         return "only spot market orders can have a quantity in the quote currency"
     if spot and request.flags & RequestFlag.REDUCE_ONLY:

@@ -11,15 +11,16 @@ import orjson
 
 from gateways.adapter import Call, Cost, Query
 from gateways.bybit import limits
-from gateways.bybit.errors import BAN_S, WAIT_S, classify, classify_status
+from gateways.bybit.errors import BAN_S, OF_ADDRESS, WAIT_S, classify, classify_status
 from gateways.bybit.words import MS, Instruments, Json, balances, execution, order, position
-from gateways.message import Answer, Event, Update, Verdict
+from gateways.message import Answer, Update, Verdict
 from gateways.types import Action, OrderStatus, Reason, ReportFlag, ReportKind
 
 _DONE = {
     "order.create": ReportKind.ACCEPTED,
     "order.cancel": ReportKind.CANCEL_ACCEPTED,
 }
+_CANCEL_ALL = "order.cancel-all"
 _SETTINGS = frozenset({"set-leverage", "switch-isolated"})
 _FORBIDDEN = 403
 
@@ -28,21 +29,29 @@ def read_reply(
     frame: Json,
     wire_id: str,
     operation: str,
+    limit: str,
     headers: Mapping[str, str] | None = None,
     now_ms: int = 0,
 ) -> Answer:
-    """Return the answer to one request, of either way; ``operation`` as on the connection."""
+    """Return the answer to one request, of either way; ``operation`` as on the connection.
+
+    ``limit`` is the operation's.
+    """
     code, text = int(frame["retCode"]), str(frame.get("retMsg") or "")
     verdict, reason = classify(code, text)
     answer = Answer(wire_id=wire_id, verdict=verdict, reason=reason)
     if verdict is not Verdict.ACCEPTED:
         answer.venue_code, answer.text = code, text
         if verdict is Verdict.LIMITED:
-            cost = limits.OPERATIONS.get(operation)
-            answer.limit = cost.limit if cost and reason is Reason.RATE_LIMIT else ""
+            own = reason is Reason.RATE_LIMIT and code not in OF_ADDRESS
+            answer.limit = limit if own else ""
             answer.wait_s = BAN_S if reason is Reason.BANNED else _wait(frame, headers, now_ms)
         return answer
     data = frame.get("data") or frame.get("result") or {}
+    if operation == _CANCEL_ALL and str(data.get("success", "1")) != "1":
+        # Taken, and not done: what is still open is to be canceled once more.
+        answer.verdict, answer.reason = Verdict.UNKNOWN, Reason.VENUE_UNSURE
+        return answer
     kind = _DONE.get(operation)
     if kind is not None:
         update = Update(kind=kind, client_text=data.get("orderLinkId") or "")
@@ -82,7 +91,7 @@ def usage(frame: Json, operation: str) -> Sequence[tuple[Cost, int]]:
 
 def read_answer(
     call: Call, status: int, headers: Mapping[str, str], body: bytes, instruments: Instruments
-) -> list[Event]:
+) -> Answer:
     """Return what the answer to a call says; also for errors, and no JSON at all.
 
     Raises
@@ -95,33 +104,35 @@ def read_answer(
         frame = orjson.loads(body)
         code = int(frame["retCode"])
     except (ValueError, KeyError, TypeError):
-        return [_failed(call, status, body)]
+        return _failed(call, status, body)
     if call.method == "GET" and not code:
         try:
-            return [_told(frame, call, instruments)]
+            return _told(frame, call, instruments)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"Bybit answer without {error}: {body[:200]!r}") from None
     operation = call.path.rpartition("/")[2]
     try:
+        time_ms = int(frame.get("time") or 0)
         answer = read_reply(
-            frame, call.wire_id, f"order.{operation}", headers, int(frame.get("time") or 0)
+            frame, call.wire_id, f"order.{operation}", _limit_of(call), headers, time_ms
         )
     except (ValueError, TypeError, AttributeError):
         # It came, and nobody knows what it says.
         text = body[:100].decode(errors="replace")
         unsure = Answer(wire_id=call.wire_id, verdict=Verdict.UNKNOWN, text=text)
         unsure.reason = Reason.VENUE_UNSURE
-        return [unsure]
+        return unsure
     if answer.reason is Reason.NOT_CHANGED and operation in _SETTINGS:
         # It is as it was wished.
         answer.verdict, answer.reason = Verdict.ACCEPTED, Reason.NONE
-    if answer.verdict is Verdict.LIMITED:
-        if status == _FORBIDDEN:
-            # The address, not the account: whatever the body says.
-            answer.reason, answer.wait_s, answer.limit = Reason.BANNED, BAN_S, ""
-        elif answer.reason is Reason.RATE_LIMIT:
-            answer.limit = answer.limit or call.tag
-    return [answer]
+    if answer.verdict is Verdict.LIMITED and status == _FORBIDDEN:
+        # The address, not the account: whatever the body says.
+        answer.reason, answer.wait_s, answer.limit = Reason.BANNED, BAN_S, ""
+    return answer
+
+
+def _limit_of(call: Call) -> str:
+    return call.costs[0].limit if call.costs else ""
 
 
 def _failed(call: Call, status: int, body: bytes) -> Answer:
@@ -130,7 +141,7 @@ def _failed(call: Call, status: int, body: bytes) -> Answer:
     answer.text = body[:100].decode(errors="replace")
     if verdict is Verdict.LIMITED:
         banned = reason is Reason.BANNED
-        answer.wait_s, answer.limit = (BAN_S, "") if banned else (WAIT_S, call.tag)
+        answer.wait_s, answer.limit = (BAN_S, "") if banned else (WAIT_S, _limit_of(call))
     return answer
 
 

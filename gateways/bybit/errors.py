@@ -94,6 +94,8 @@ _TEXTS: tuple[tuple[int, str, Classified], ...] = (
 )
 """One code for many causes: what its words say more."""
 
+OF_ADDRESS = frozenset({10018, 10403})
+"""Limits of the address, not of the operation that ran into them: everything must stop."""
 BAN_S = 600.0
 """After HTTP 403: "wait for at least 10 minutes"."""
 WAIT_S = 1.0

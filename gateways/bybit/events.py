@@ -9,6 +9,7 @@ Sources, read 2026-11: bybit-exchange.github.io/docs/v5, "Order", "Execution", "
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import orjson
 
@@ -18,7 +19,7 @@ from gateways.bybit.answers import read_reply, usage
 from gateways.bybit.requests import SPOT
 from gateways.bybit.session import DCP
 from gateways.bybit.words import Instruments, Json, balances, execution, order, position
-from gateways.message import Event, Notice, NoticeKind, Request, Update
+from gateways.message import Answer, Event, Notice, NoticeKind, Request, Update, Verdict
 from gateways.types import Action, OrderStatus, ReportKind
 
 _KINDS = {
@@ -35,6 +36,16 @@ _KINDS = {
 _IGNORED = Notice(kind=NoticeKind.IGNORED)
 
 
+class _Wish(NamedTuple):
+    """What an amendment asked for; 0 for what shall stay as it is."""
+
+    price: int
+    quantity: int
+    stop_price: int
+    request_id: int
+    wire_id: str
+
+
 class Amends:
     """Amendments that have been asked for, to know their results among the orders' messages.
 
@@ -46,17 +57,34 @@ class Amends:
     EACH_MAX = 8
 
     def __init__(self) -> None:
-        self._asked: dict[str, list[tuple[int, int, int, int]]] = {}
+        self._asked: dict[str, list[_Wish]] = {}
+        self._sent: dict[str, tuple[str, ...]] = {}
+        """Wire id -> under which names a wish stands whose request has not been answered."""
 
-    def ask(self, request: Request) -> None:
+    def ask(self, request: Request, wire_id: str) -> None:
         """Remember an amendment."""
-        if len(self._asked) >= self.ORDERS_MAX:
-            del self._asked[next(iter(self._asked))]
-        wish = (request.price, request.quantity, request.stop_price, request.request_id)
-        for name in {request.client_text, request.venue_id} - {""}:
+        for bounded in (self._asked, self._sent):
+            if len(bounded) >= self.ORDERS_MAX:
+                del bounded[next(iter(bounded))]
+        wish = _Wish(
+            request.price, request.quantity, request.stop_price, request.request_id, wire_id
+        )
+        names = self._sent[wire_id] = tuple({request.client_text, request.venue_id} - {""})
+        for name in names:
             asked = self._asked.setdefault(name, [])
             asked.append(wish)
             del asked[: -self.EACH_MAX]
+
+    def answered(self, answer: Answer) -> None:
+        """Withdraw the wish of a request that certainly had no effect."""
+        names = self._sent.pop(answer.wire_id, ())
+        if answer.verdict in (Verdict.ACCEPTED, Verdict.UNKNOWN):
+            return
+        for name in names:
+            asked = self._asked.get(name, [])
+            asked[:] = [wish for wish in asked if wish.wire_id != answer.wire_id]
+            if not asked:
+                self._asked.pop(name, None)
 
     def recognize(self, update: Update) -> None:
         """Make an order's message the result of an amendment if it is one."""
@@ -69,7 +97,7 @@ class Amends:
         if update.kind is not ReportKind.OPEN:
             self._forget(update)
             return
-        for place, (price, quantity, stop, request_id) in enumerate(wishes):
+        for place, (price, quantity, stop, request_id, _) in enumerate(wishes):
             if (
                 (not price or price == update.price)
                 and (not quantity or quantity == update.quantity)
@@ -115,7 +143,10 @@ class Reader:
                 operation = frame["op"]
                 if operation in limits.OPERATIONS:
                     self._seen = (message, usage(frame, operation))
-                    return (read_reply(frame, frame.get("reqId") or "", operation),)
+                    limit = limits.OPERATIONS[operation].limit
+                    answer = read_reply(frame, frame.get("reqId") or "", operation, limit)
+                    self.amends.answered(answer)
+                    return (answer,)
                 return (_notice(frame, operation),)
             return self._topic(topic, frame, instruments)
         except (KeyError, TypeError, AttributeError, IndexError) as error:

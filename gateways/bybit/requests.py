@@ -8,6 +8,7 @@ signs timestamp, key, receive window, and the query or the body.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 import orjson
@@ -25,6 +26,9 @@ LINEAR, INVERSE, SPOT_CATEGORY = "linear", "inverse", "spot"
 CATEGORIES = ("", SPOT_CATEGORY, LINEAR, LINEAR, INVERSE, INVERSE)
 """By the instrument table's kind."""
 PAGE, PAGE_FILLS, PAGE_POSITIONS = 50, 100, 200
+CANCELED_MOST = 500
+"""Orders of contracts that one cancel-all cancels."""
+CANCEL_ROUNDS = 40
 WEEK_MS = 7 * 86_400_000
 """Executions are told for at most seven days at once."""
 FIRST_SETTLE = "USDT"
@@ -66,6 +70,7 @@ _SELF_TRADES = (
 )
 _TRIGGERS = ("LastPrice", "MarkPrice", "IndexPrice")
 _REDUCE_ONLY = ',"reduceOnly":true'
+_CANCEL_ALL_PATH = "/v5/order/cancel-all"
 
 
 def new_body(request: Request) -> str:
@@ -272,8 +277,22 @@ class Rest:
         if self._spot:
             # Without a filter, those that wait for a trigger stay.
             bodies.append(f"{heads[0]}{_STOP_FILTER}}}")
-        path = "/v5/order/cancel-all"
-        return [self.post(path, body, now_ms, limits.CANCEL_ALL, wire_id) for body in bodies]
+        return [self._cancel(body, wire_id, now_ms, 1) for body in bodies]
+
+    def _cancel(self, body: str, wire_id: str, now_ms: int, attempt: int) -> Call:
+        call = self.post(_CANCEL_ALL_PATH, body, now_ms, limits.CANCEL_ALL, wire_id)
+        return replace(call, tag=f"{limits.CANCEL_ALL}:{attempt}")
+
+    def _cancel_more(self, call: Call, body: bytes, now_ms: int) -> Call | None:
+        """Return the same cancel-all once more if it may have left orders: it takes so many."""
+        try:
+            canceled = len(orjson.loads(body)["result"]["list"])
+        except (ValueError, KeyError, TypeError):
+            return None
+        attempt = int(call.tag.partition(":")[2]) + 1
+        if canceled < CANCELED_MOST or attempt > CANCEL_ROUNDS:
+            return None
+        return self._cancel(call.body.decode(), call.wire_id, now_ms, attempt)
 
     def _leverage(self, request: Request, wire_id: str, now_ms: int) -> Call:
         instrument = request.instrument
@@ -372,6 +391,8 @@ class Rest:
 
         The venue's cursors come percent-encoded and go back as they are.
         """
+        if call.path == _CANCEL_ALL_PATH:
+            return self._cancel_more(call, body, now_ms)
         if call.method != "GET" or call.wire_id:
             return None
         result = orjson.loads(body).get("result") or {}
