@@ -382,7 +382,8 @@ class Gateway:
             if not ended.done():
                 try:
                     handled = self._drain(reader)
-                except ReaderLost as error:
+                except Exception as error:
+                    # Whatever it is: nobody would take requests any more, and seem to be well.
                     ended.set_exception(error)
                     return
                 now = time.monotonic()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 import yarl
@@ -28,7 +28,7 @@ lasts 10 minutes."""
 class RestFailed(TradeInfraError):
     """A call without a usable answer.
 
-    ``sent`` is False if it certainly never left us; ``status`` is the answer's, 0 without one.
+    ``sent`` is False if nothing of it was written; ``status`` is the answer's, 0 without one.
     """
 
     def __init__(self, text: str, status: int = 0, sent: bool = True) -> None:
@@ -50,7 +50,6 @@ class VenueClock:
 
     def __init__(self) -> None:
         self.offset_ns = 0
-        self.measured = False
 
     def now_ns(self) -> int:
         """Return the venue's time, Unix ns."""
@@ -59,6 +58,13 @@ class VenueClock:
     def now_ms(self) -> int:
         """Return the venue's time, Unix ms."""
         return (time.time_ns() + self.offset_ns) // 1_000_000
+
+
+async def _tell_written(
+    session: aiohttp.ClientSession, context: Any, told: aiohttp.TraceRequestHeadersSentParams
+) -> None:
+    """Pass on that a request is put on a connection; called by the session."""
+    context.trace_request_ctx["leaves"]()
 
 
 class RestClient:
@@ -85,9 +91,14 @@ class RestClient:
 
     async def __aenter__(self) -> "RestClient":
         """Open the session; proxies of the environment are used."""
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_tell_written)
         self._session = aiohttp.ClientSession(
-            timeout=self._timeout, trust_env=not is_loopback(self._base)
+            timeout=self._timeout, trust_env=not is_loopback(self._base), trace_configs=[trace]
         )
+        # Over a connection that drops, the session would send PUT and DELETE a second time: an
+        # amendment or a cancel may have had its effect. It has no public setting for that.
+        self._session._retry_connection = False
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -95,8 +106,11 @@ class RestClient:
         assert self._session is not None
         await self._session.close()
 
-    async def send(self, call: Call) -> Reply:
+    async def send(self, call: Call, on_written: Callable[[], None] = lambda: None) -> Reply:
         """Make a call whose costs have been taken; return the answer, whatever its status.
+
+        ``on_written`` is called when the call is put on a connection: from then on the venue may
+        get it, whatever is raised.
 
         Raises
         ------
@@ -109,6 +123,13 @@ class RestClient:
         # The path goes out exactly as it was signed.
         url = yarl.URL(self._base + call.path, encoded=True)
         where = f"{call.method} {call.path.partition('?')[0]}"
+        written = False
+
+        def leaves() -> None:
+            nonlocal written
+            written = True
+            on_written()
+
         try:
             async with self._session.request(
                 call.method,
@@ -117,14 +138,12 @@ class RestClient:
                 data=call.body or None,
                 allow_redirects=False,
                 skip_auto_headers=None if call.body else ("Content-Type",),
+                trace_request_ctx={"leaves": leaves},
             ) as response:
                 body = await response.read()
-        except aiohttp.ClientConnectorError as error:
-            self._count("rest_failed")
-            raise RestFailed(f"{where}: {type(error).__name__}", sent=False) from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             self._count("rest_failed")
-            raise RestFailed(f"{where}: {type(error).__name__}") from None
+            raise RestFailed(f"{where}: {type(error).__name__}", sent=written) from None
         self._heed(response.status, response.headers)
         return Reply(response.status, response.headers, body, time.time_ns())
 
@@ -204,4 +223,4 @@ class RestClient:
                 raise RestFailed(f"the venue's time: {error}") from None
             middle = (before + reply.received_ns) // 2
             best = min(best, (reply.received_ns - before, venue_ns - middle))
-        self._clock.offset_ns, self._clock.measured = best[1], True
+        self._clock.offset_ns = best[1]

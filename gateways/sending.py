@@ -371,14 +371,46 @@ class Sender:
     async def _by_rest(self, request: Request, asked_ns: int, attempts: int) -> None:
         """Send an order request by REST; its costs have been taken."""
         core, wire_id = self._core, self._core.wire_id()
-        calls = core.adapter.order_call(request, wire_id, core.clock.now_ms())
         flight = Flight(request, wire_id, time.time_ns(), None, attempts)
-        self._gone(request, asked_ns, flight.sent_ns)
-        await self._make(flight, calls)
+        await self._safely(flight, asked_ns, lambda: self._calls_of(request, wire_id))
 
-    async def _make(self, flight: Flight, calls: Sequence[Call]) -> None:
+    def _calls_of(self, request: Request, wire_id: str) -> Sequence[Call]:
+        return self._core.adapter.order_call(request, wire_id, self._core.clock.now_ms())
+
+    async def _safely(
+        self, flight: Flight, asked_ns: int, calls_of: Callable[[], Sequence[Call]]
+    ) -> None:
+        """Make a request's calls, and tell its fate whatever happens."""
+        left = False
+
+        def leaves() -> None:
+            nonlocal left
+            if not left:
+                left, flight.sent_ns = True, time.time_ns()
+                self._gone(flight.request, asked_ns, flight.sent_ns)
+
+        try:
+            await self._make(flight, calls_of(), leaves)
+        except Exception:
+            # A mistake of ours, or an answer that cannot be read.
+            self._core.log.exception("a request could not be handled")
+            if left:
+                self.answers.unknown(flight, Reason.OTHER)
+            else:
+                self.not_sent(flight.request, Reason.OTHER)
+
+    async def _make(
+        self, flight: Flight, calls: Sequence[Call], leaves: Callable[[], None]
+    ) -> None:
         """Make a request's calls in order, up to the first that is not accepted."""
         core, request = self._core, flight.request
+        written = False
+
+        def on_written() -> None:
+            nonlocal written
+            written = True
+            leaves()
+
         last: Answer | None = None
         updates: list[Update] = []
         received_ns = 0
@@ -387,9 +419,10 @@ class Sender:
             call = queue.pop(0)
             try:
                 async with asyncio.timeout(core.settings.request_timeout_s):
-                    reply = await core.rest.send(call)
-            except (RestFailed, TimeoutError) as error:
-                if not getattr(error, "sent", True) and call is calls[0]:
+                    reply = await core.rest.send(call, on_written)
+            except (RestFailed, TimeoutError):
+                again = flight.attempts > 1 and request.action not in ORDER_ACTIONS
+                if not written and not again:
                     self.not_sent(request, Reason.DISCONNECTED)
                 else:
                     self.answers.unknown(flight, Reason.TIMEOUT)
@@ -446,10 +479,9 @@ class Sender:
             self._flights.add(flight)
             self._gone(request, asked_ns, flight.sent_ns)
             return
-        calls = core.adapter.order_call(request, wire_id, now_ms)
+        calls = self._calls_of(request, wire_id)
         if calls:
-            self._gone(request, asked_ns, flight.sent_ns)
-            await self._make(flight, calls)
+            await self._safely(flight, asked_ns, lambda: calls)
         elif urgent:
             self._cancel_each(request, asked_ns)
         else:
@@ -490,7 +522,12 @@ class Sender:
         """Answer a QUERY by STATUS or NOT_FOUND; FAILED if the venue does not say."""
         core = self._core
         asked_ns = time.time_ns()
-        said = await self.ask(order)
+        try:
+            said = await self.ask(order)
+        except Exception:
+            core.log.exception("a query failed")
+            self._refuse(request, Reason.OTHER)
+            return
         if said is None:
             self._refuse(request, Reason.TIMEOUT)
             return
