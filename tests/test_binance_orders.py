@@ -5,7 +5,8 @@ import json
 import pytest
 
 from engine.common import OrderType, Side, TimeInForce
-from gateways.adapter import ROUTE_ORDERS, ROUTE_PRIVATE, Call, Cost, Query
+from engine.secrets import Secret
+from gateways.adapter import ROUTE_ORDERS, ROUTE_PRIVATE, Call, Cost, Identity, Query
 from gateways.binance import BinanceSpot, BinanceUsdm
 from gateways.message import Instrument, Notice, NoticeKind, Request
 from gateways.types import Action, MarginMode, PositionSide, RequestFlag, SelfTrade, Trigger
@@ -101,6 +102,39 @@ def test_canceling_all_of_a_contract_cancels_conditional_orders_too():
     calls = usdm().order_call(ORDER._replace(action=Action.CANCEL_ALL), "w", NOW_MS)
     paths = [call.path.partition("?")[0] for call in calls]
     assert paths == ["/fapi/v1/allOpenOrders", "/fapi/v1/algoOpenOrders"]
+    assert [call.costs for call in calls] == [(Cost("weight"),)] * 2
+
+
+class CountingKey:
+    """A key that counts its signatures."""
+
+    def __init__(self):
+        self.signed = 0
+
+    def sign(self, payload):
+        self.signed += 1
+        return "0"
+
+
+@pytest.mark.parametrize("make", [BinanceSpot, BinanceUsdm])
+def test_of_the_queries_for_trades_only_what_is_asked_for_is_signed(make):
+    key = CountingKey()
+    adapter = make(Identity(Secret("k"), key.sign))
+    many = [Instrument(i, f"C{i}USDT", "", "", "", "", 1, 2, 5, 1, 1) for i in range(300)]
+    calls = adapter.query_calls(Query.FILLS, many, NOW_MS - 1000, NOW_MS)
+    assert (len(calls), key.signed) == (300, 0)
+    assert "symbol=C17USDT&" in calls[17].path
+    assert "symbol=C299USDT&" in calls[-1].path
+    assert key.signed == 2
+    assert [call.path.partition("symbol=")[2][:3] for call in calls[:2]] == ["C0U", "C1U"]
+    with pytest.raises(IndexError):
+        calls[300]
+
+
+def test_a_query_is_no_message_of_the_websocket_api():
+    for adapter in (spot(), usdm()):
+        form = adapter.form_of(ORDER._replace(action=Action.QUERY))
+        assert (form.message, form.payload) == ("", "")
 
 
 def test_a_form_is_not_used_for_another_kind_of_order():
@@ -134,6 +168,8 @@ def test_a_form_is_not_used_for_another_kind_of_order():
         ORDER._replace(instrument=None),
         STOP._replace(stop_price=0),
         ORDER._replace(order_type=OrderType.MARKET, time_in_force=TimeInForce.POST_ONLY),
+        ORDER._replace(order_type=OrderType.MARKET, time_in_force=TimeInForce.FOK),
+        STOP._replace(time_in_force=TimeInForce.FOK),
         REPLACEMENT._replace(client_text="", client_id=-5, venue_id="12"),
     ],
 )
@@ -153,6 +189,9 @@ def test_spot_says_what_it_does_not_have(request_: Request):
         AMENDMENT._replace(flags=RequestFlag.CANCEL_IF_AMEND_FAILS),
         ORDER._replace(position_side=PositionSide.SHORT, flags=RequestFlag.REDUCE_ONLY),
         ORDER._replace(action=Action.MARGIN_MODE),
+        ORDER._replace(order_type=OrderType.MARKET, time_in_force=TimeInForce.FOK),
+        ORDER._replace(order_type=OrderType.MARKET, time_in_force=TimeInForce.GTD, expire_ns=1),
+        STOP._replace(time_in_force=TimeInForce.FOK),
     ],
 )
 def test_contracts_say_what_they_do_not_have(request_: Request):

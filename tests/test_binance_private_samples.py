@@ -445,9 +445,9 @@ WEBSOCKET: dict[tuple[str, str], tuple[Mark, Naive]] = {
     ("binance_usdm", "algoOrder.cancel"): (Mark.CANCEL_ALGO, algo_canceled),
 }
 WEBSOCKET_NOTICES = {
-    "session.logon": NoticeKind.LOGGED_IN,
-    "userDataStream.subscribe": NoticeKind.SUBSCRIBED,
-    "userDataStream.subscribe.signature": NoticeKind.SUBSCRIBED,
+    "session.logon": (Mark.LOGON, NoticeKind.LOGGED_IN),
+    "userDataStream.subscribe": (Mark.SUBSCRIBE, NoticeKind.SUBSCRIBED),
+    "userDataStream.subscribe.signature": (Mark.SUBSCRIBE, NoticeKind.SUBSCRIBED),
 }
 CANCEL_ALL = "openOrders.cancelAll"
 NOT_COVERED_WEBSOCKET = {
@@ -465,29 +465,37 @@ NOT_COVERED_WEBSOCKET = {
 def test_answers_by_websocket_become_the_updates_of_the_naive_decoder(venue: str, name: str):
     mark, decode = WEBSOCKET[venue, name]
     for line in lines(f"{venue}/ws_api/{name}.jsonl"):
-        answer = json.loads(line)
-        marked = json.dumps(answer | {"id": f"w17_{mark}"}).encode()
-        for message, wire_id in ((line, answer["id"]), (marked, "w17")):
-            (told,) = adapter_of(venue).read("orders", message, instruments_in(line))
-            assert isinstance(told, Answer)
-            assert (told.wire_id, told.verdict) == (wire_id, Verdict.ACCEPTED)
-            if message is line and mark == Mark.MODIFY:
-                # Without our mark, an amendment is answered as a new order is.
-                continue
-            compare(told.updates, decode(answer["result"], VENUES[venue]), line)
+        (told,) = adapter_of(venue).read("orders", marked(line, mark), instruments_in(line))
+        assert isinstance(told, Answer)
+        assert (told.wire_id, told.verdict) == ("w17", Verdict.ACCEPTED)
+        compare(told.updates, decode(json.loads(line)["result"], VENUES[venue]), line)
 
 
-@pytest.mark.parametrize(("name", "kind"), WEBSOCKET_NOTICES.items())
-def test_answers_about_the_session_become_notices(name: str, kind: NoticeKind):
+def test_an_answer_to_a_request_of_others_tells_no_more_than_that_it_took_effect():
+    for line in lines("binance_spot/ws_api/order.place.jsonl"):
+        (told,) = adapter_of("binance_spot").read("orders", line, instruments_in(line))
+        assert isinstance(told, Answer)
+        assert (told.verdict, told.updates) == (Verdict.ACCEPTED, [])
+
+
+def marked(line: bytes, mark: Mark) -> bytes:
+    """Return an answer as it comes for a request of ours: with its id."""
+    return json.dumps(json.loads(line) | {"id": f"w17_{mark}"}).encode()
+
+
+@pytest.mark.parametrize("name", WEBSOCKET_NOTICES)
+def test_answers_about_the_session_become_notices(name: str):
+    mark, kind = WEBSOCKET_NOTICES[name]
     for message in lines(f"binance_spot/ws_api/{name}.jsonl"):
-        (notice,) = adapter_of("binance_spot").read("orders", message, {})
+        (notice,) = adapter_of("binance_spot").read("orders", marked(message, mark), {})
         assert isinstance(notice, Notice)
         assert notice.kind == kind
 
 
 def test_canceling_all_tells_of_each_order_also_of_those_in_lists():
     for message in lines(f"binance_spot/ws_api/{CANCEL_ALL}.jsonl"):
-        (answer,) = adapter_of("binance_spot").read("orders", message, instruments_in(message))
+        told = marked(message, Mark.CANCEL_ALL)
+        (answer,) = adapter_of("binance_spot").read("orders", told, instruments_in(message))
         assert isinstance(answer, Answer)
         reports = [
             report

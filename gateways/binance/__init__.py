@@ -26,6 +26,10 @@ __all__ = ["BinanceSpot", "BinanceUsdm"]
 _AS_FORM = frozenset({Action.NEW, Action.AMEND, Action.CANCEL, Action.CANCEL_ALL, Action.QUERY})
 
 
+_RESTING = frozenset({TimeInForce.POST_ONLY, TimeInForce.FOK, TimeInForce.GTD})
+"""What a market order cannot be: it takes what there is and ends."""
+
+
 class _Binance:
     """What both markets have in common; see ``gateways.adapter.OrderAdapter``."""
 
@@ -89,7 +93,7 @@ class _Binance:
     def order_message(self, request: Request, wire_id: str, now_ms: int) -> bytes | None:
         """Return a request as a message of the WebSocket API; None if only REST takes it."""
         self._now_ms = now_ms
-        if request.action not in _AS_FORM or request.action == Action.QUERY:
+        if request.action not in _AS_FORM:
             return None
         form = self.form_of(request)
         if not form.route.method:
@@ -234,8 +238,8 @@ def _check_terms(request: Request) -> str:
         return f"price {request.price}: above 0"
     if order_type in requests.STOPS and request.stop_price <= 0:
         return f"stop price {request.stop_price}: above 0"
-    if time == TimeInForce.POST_ONLY and order_type in (OrderType.MARKET, OrderType.STOP_MARKET):
-        return "a market order cannot be post-only"
+    if time in _RESTING and order_type in (OrderType.MARKET, OrderType.STOP_MARKET):
+        return f"a market order cannot be {time.name}"
     if request.trigger == Trigger.INDEX:
         return "Binance has no stop orders on the index price"
     return ""

@@ -70,13 +70,11 @@ def read_response(data: Json, instruments: Instruments, futures: bool, now_ms: i
     wire_id, mark = _split(data["id"])
     status = data["status"]
     if status == 200:
-        result = data.get("result")
-        mark = mark or _guess(result)
         if mark == Mark.LOGON:
             return [Notice(kind=NoticeKind.LOGGED_IN)]
         if mark == Mark.SUBSCRIBE:
             return [Notice(kind=NoticeKind.SUBSCRIBED)]
-        return [_accepted(wire_id, mark, result, instruments, futures)]
+        return [_accepted(wire_id, mark, data.get("result"), instruments, futures)]
     error = data.get("error")
     if not isinstance(error, dict):
         error = {}
@@ -96,30 +94,6 @@ def _code(error: Json) -> tuple[int, str]:
     except (TypeError, ValueError):
         code = 0
     return code, str(error.get("msg", ""))
-
-
-def _guess(result: object) -> str:
-    """Return what a request was from the form of its result, where its id does not tell."""
-    if isinstance(result, list):
-        return Mark.CANCEL_ALL
-    if not isinstance(result, dict):
-        return Mark.SETTING
-    for key, mark in (
-        ("authorizedSince", Mark.LOGON),
-        ("subscriptionId", Mark.SUBSCRIBE),
-        ("cancelResult", Mark.REPLACE),
-        ("amendedOrder", Mark.KEEP_PRIORITY),
-        ("algoStatus", Mark.NEW_ALGO),
-        ("algoId", Mark.CANCEL_ALGO),
-        ("origClientOrderId", Mark.CANCEL),
-    ):
-        if key in result:
-            return mark
-    if "orderId" not in result:
-        return Mark.SETTING
-    if "time" in result:
-        return Mark.QUERY
-    return Mark.CANCEL if result.get("status") == "CANCELED" else Mark.NEW
 
 
 def _accepted(

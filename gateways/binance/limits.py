@@ -62,7 +62,7 @@ _USDM = {
     Action.NEW: weight(1) + _USDM_ORDERS,
     Action.AMEND: weight(1) + _USDM_ORDERS,
     Action.CANCEL: weight(1),
-    Action.CANCEL_ALL: weight(2),
+    Action.CANCEL_ALL: weight(1),
     Action.QUERY: weight(1),
     Action.LEVERAGE: weight(1),
     Action.MARGIN_MODE: weight(1),

@@ -13,9 +13,10 @@ Sources: developers.binance.com, spot "Request security", "Trading requests" (We
 "Cancel algo order" and their WebSocket forms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import overload
 from urllib.parse import quote, unquote
 
 import orjson
@@ -143,6 +144,8 @@ def make_form(
 ) -> Form:
     """Return the form of a request with these parameters, in REST's order."""
     query = "&".join(f"{each.name}={each.text}" for each in parameters)
+    if not route.method:
+        return Form(route, "", "", query, quote_quantity)
     timed = [
         *parameters,
         Parameter("timestamp", "%(now)d", number=True),
@@ -228,7 +231,7 @@ SPOT_KEEP = Route(
     Mark.KEEP_PRIORITY, "order.amend.keepPriority", "PUT", "/api/v3/order/amend/keepPriority"
 )
 SPOT_REPLACE = Route(Mark.REPLACE, "order.cancelReplace", "POST", "/api/v3/order/cancelReplace")
-SPOT_QUERY = Route(Mark.QUERY, "order.status", "GET", "/api/v3/order")
+SPOT_QUERY = Route(Mark.QUERY, "", "GET", "/api/v3/order")
 USDM_NEW = Route(Mark.NEW, "order.place", "POST", "/fapi/v1/order")
 USDM_NEW_ALGO = Route(Mark.NEW_ALGO, "algoOrder.place", "POST", "/fapi/v1/algoOrder")
 USDM_MODIFY = Route(Mark.MODIFY, "order.modify", "PUT", "/fapi/v1/order")
@@ -236,7 +239,7 @@ USDM_CANCEL = Route(Mark.CANCEL, "order.cancel", "DELETE", "/fapi/v1/order")
 USDM_CANCEL_ALGO = Route(Mark.CANCEL_ALGO, "algoOrder.cancel", "DELETE", "/fapi/v1/algoOrder")
 USDM_CANCEL_ALL = Route(Mark.CANCEL_ALL, "", "DELETE", "/fapi/v1/allOpenOrders")
 USDM_CANCEL_ALL_ALGO = Route(Mark.CANCEL_ALL_ALGO, "", "DELETE", "/fapi/v1/algoOpenOrders")
-USDM_QUERY = Route(Mark.QUERY, "order.status", "GET", "/fapi/v1/order")
+USDM_QUERY = Route(Mark.QUERY, "", "GET", "/fapi/v1/order")
 USDM_QUERY_ALGO = Route(Mark.QUERY_ALGO, "", "GET", "/fapi/v1/algoOrder")
 USDM_LEVERAGE = Route(Mark.SETTING, "", "POST", "/fapi/v1/leverage")
 USDM_MARGIN = Route(Mark.SETTING, "", "POST", "/fapi/v1/marginType")
@@ -488,6 +491,25 @@ _TRADES = ("/api/v3/myTrades", "/fapi/v1/userTrades")
 _TRADES_WEIGHT = (20, 5)
 
 
+class LazyCalls(Sequence[Call]):
+    """Calls of which each is written and signed when it is asked for: there may be hundreds."""
+
+    def __init__(self, count: int, make: Callable[[int], Call]) -> None:
+        self._places, self._make = range(count), make
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> Call: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Call]: ...
+    def __getitem__(self, place: int | slice) -> Call | Sequence[Call]:
+        if isinstance(place, slice):
+            return [self._make(i) for i in self._places[place]]
+        return self._make(self._places[place])
+
+
 def query_calls(
     query: Query,
     instruments: Sequence[Instrument],
@@ -495,17 +517,19 @@ def query_calls(
     now_ms: int,
     signer: Signer,
     futures: bool,
-) -> list[Call]:
+) -> Sequence[Call]:
     """Return the calls whose answers together tell all of ``query``.
 
     Orders, balances and positions are asked for all symbols at once: one that nobody thought of
     would be missed otherwise. Trades can be asked for one symbol at a time only.
     """
     if query == Query.FILLS:
-        return [
-            _trades_since(_symbol_query(instrument), since_ms, now_ms, signer, futures)
-            for instrument in instruments
-        ]
+
+        def trades(i: int) -> Call:
+            symbol = _symbol_query(instruments[i])
+            return _trades_since(symbol, since_ms, now_ms, signer, futures)
+
+        return LazyCalls(len(instruments), trades)
     paths = _PATHS[futures].get(query, ())
     return [
         signer.call("GET", path, "", now_ms, costs=weight(units), tag=query)
@@ -590,4 +614,6 @@ def cancel_all_algo(request: Request, wire_id: str, now_ms: int, signer: Signer)
     assert request.instrument is not None
     route = USDM_CANCEL_ALL_ALGO
     query = _symbol_query(request.instrument)
-    return signer.call(route.http, route.path, query, now_ms, wire_id=wire_id, tag=route.mark)
+    return signer.call(
+        route.http, route.path, query, now_ms, costs=weight(1), wire_id=wire_id, tag=route.mark
+    )
