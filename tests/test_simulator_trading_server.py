@@ -398,3 +398,25 @@ def test_the_settings_say_how_much_accounts_remember():
     (account,) = accounts_of(venue).accounts
     assert account.history.maxlen == account.fills.maxlen == account.funding.maxlen == 7
     assert SimulatorSettings().history == 20_000
+
+
+def test_the_events_of_other_accounts_are_not_kept_back():
+    feed, (mine, wire), (other, others) = (
+        PrivateFeed(),
+        connected(FaultPlan()),
+        connected(FaultPlan()),
+    )
+    feed.hold(1)
+    feed.hold(1)
+    feed.send(mine, "orders", b"a", 1)
+    feed.send(other, "orders", b"b", 2)
+    feed.flush([mine, other])
+    assert (wire.frames, others.frames) == (b"", b"\x81\x01b")
+    feed.release(1)
+    feed.send(mine, "orders", b"c", 1)
+    assert wire.frames == b""
+    feed.release(1)
+    assert wire.frames == b"\x81\x01a\x81\x01c"
+    feed.send(mine, "orders", b"d", 1)
+    feed.flush([mine])
+    assert wire.frames.endswith(b"\x81\x01d")

@@ -1,11 +1,13 @@
 """What the private sides of all venues share: signatures, and the way of private messages."""
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import hmac
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
@@ -70,15 +72,30 @@ def load_public_key(pem: str) -> Ed25519PublicKey | RSAPublicKey:
     return key
 
 
+LATE_EVENTS_S = 0.02
+"""How long after a REST answer the events leave, if they shall come after it."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """What is kept back of an account, and how many requests keep it."""
+
+    requests: int = 0
+    messages: list[tuple[Client, str, bytes]] = field(default_factory=list)
+
+
 class PrivateFeed:
-    """One account's private streams: who listens, and the messages' way through the faults.
+    """The private streams of accounts: who listens, and the messages' way through the faults.
 
     Messages wait for the server's tick (or for ``flush``) like those of public streams; an answer
     sent by ``Client.control`` on the same connection comes after what was published before it.
+    ``account`` is a uid, or 0 where all messages are of one account: its messages can be kept back
+    until the answer to a request has left (``hold``).
     """
 
     def __init__(self) -> None:
         self._topics: dict[str, Topic] = {}
+        self._held: dict[int, _Held] = {}
 
     def subscribe(self, client: Client, stream: str) -> None:
         """Let a connection receive a stream."""
@@ -97,15 +114,38 @@ class PrivateFeed:
         """Return the connections that receive a stream, in the order in which they came."""
         return list(self._topic(stream).clients)
 
-    def publish(self, stream: str, payload: bytes) -> None:
+    def publish(self, stream: str, payload: bytes, account: int = 0) -> None:
         """Send one message to everybody who receives the stream."""
         for client in self._topic(stream).clients:
-            self.send(client, stream, payload)
+            self.send(client, stream, payload, account)
 
-    def send(self, client: Client, stream: str, payload: bytes) -> None:
+    def send(self, client: Client, stream: str, payload: bytes, account: int = 0) -> None:
         """Send one message to one connection, whether it receives the stream or not."""
+        held = self._held.get(account)
+        if held is not None:
+            held.messages.append((client, stream, payload))
+            return
         # Never in the envelope of the public streams: what is private brings its own.
         client.push(self._topic(stream), text_frame(payload), payload)
+
+    def hold(self, account: int = 0) -> None:
+        """Keep an account's messages back for a request, until ``release`` is called for it."""
+        self._held.setdefault(account, _Held()).requests += 1
+
+    def release(self, account: int = 0) -> None:
+        """End a ``hold``: after the last one, what has been kept back leaves at once."""
+        held = self._held[account]
+        held.requests -= 1
+        if held.requests:
+            return
+        del self._held[account]
+        for client, stream, payload in held.messages:
+            self.send(client, stream, payload, account)
+        self.flush(dict.fromkeys(client for client, _, _ in held.messages))
+
+    def release_later(self, account: int = 0) -> None:
+        """End a ``hold`` when a REST answer has had time to leave."""
+        asyncio.get_running_loop().call_later(LATE_EVENTS_S, self.release, account)
 
     def flush(self, clients: Iterable[Client] | None = None) -> None:
         """Hand what waits to the sockets now, so that it leaves before a REST answer."""

@@ -109,8 +109,6 @@ NOBODY = Account(0, "", "")
 """Who asks without a key."""
 FAULT_WAIT_MS = 1000
 """How long a client shall be quiet when a fault has limited it."""
-LATE_EVENTS_S = 0.02
-"""How long after a REST answer the events leave, if they shall come after it."""
 
 
 class Parts:
@@ -213,18 +211,19 @@ class PrivateRest:
         result: Any = None
         error: ApiError | None = None
         if not fate.events_first:
-            stream.hold()
-        if fate.act:
-            try:
-                result = desk.run(operation, account, parameters)
-            except ApiError as refused:
-                error = refused
-        if fate.events_first:
+            stream.feed.hold(account.uid)
+        try:
+            if fate.act:
+                try:
+                    result = desk.run(operation, account, parameters)
+                except ApiError as refused:
+                    error = refused
             stream.leave()
-        if fate.delay_ms > 0.0:
-            await asyncio.sleep(fate.delay_ms / 1e3)
-        if not fate.events_first:
-            asyncio.get_running_loop().call_later(LATE_EVENTS_S, stream.release)
+            if fate.delay_ms > 0.0:
+                await asyncio.sleep(fate.delay_ms / 1e3)
+        finally:
+            if not fate.events_first:
+                stream.feed.release_later(account.uid)
         if not fate.answer:
             # What a client cannot tell from a lost answer: the connection ends without one.
             if request.transport is not None:

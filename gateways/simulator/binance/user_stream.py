@@ -66,10 +66,9 @@ class UserStream(ABC):
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.trading = desk.trading
-        self._feed = PrivateFeed()
+        self.feed = PrivateFeed()
         self._subscriptions: dict[int, dict[Subscription, None]] = {}
         self._touched: dict[Client, None] = {}
-        self._held: list[tuple[Subscription, str, bytes]] | None = None
         desk.announcer = self
         desk.trading.listeners.append(self.observe)
 
@@ -98,30 +97,14 @@ class UserStream(ABC):
 
     def send(self, subscription: Subscription, stream: str, payload: bytes) -> None:
         """Send an event to one of those who listen."""
-        if self._held is not None:
-            self._held.append((subscription, stream, payload))
-            return
         whole = b"%b%b%b" % (subscription.head, payload, subscription.tail)
-        self._feed.send(subscription.client, stream, whole)
+        self.feed.send(subscription.client, stream, whole, subscription.account.uid)
         self._touched[subscription.client] = None
-
-    def hold(self) -> None:
-        """Keep events back until ``release``: they shall come after an answer."""
-        if self._held is None:
-            self._held = []
-
-    def release(self) -> None:
-        """Send what has been kept back."""
-        held, self._held = self._held or [], None
-        for subscription, stream, payload in held:
-            if subscription in self._subscriptions.get(subscription.account.uid, {}):
-                self.send(subscription, stream, payload)
-        self.leave()
 
     def leave(self) -> None:
         """Hand what waits to the sockets now."""
         touched, self._touched = self._touched, {}
-        self._feed.flush(touched)
+        self.feed.flush(touched)
 
     def flush(self) -> None:  # noqa: B027 - need not do anything
         """End an operation: send what has been collected."""

@@ -137,9 +137,7 @@ class ApiSession(Session):
         if fate.answer:
             counted = account if operation is not None and operation.orders else None
             reply = self._reply(number, status, body, counted, tells=tells)
-            self._send(client, reply, fate)
-        elif not fate.events_first:
-            self._release()
+            self._send(client, reply, fate, account)
 
     def refuse_broken(self, client: Client) -> None:
         """Refuse a message that could not be answered."""
@@ -172,23 +170,21 @@ class ApiSession(Session):
             reply["rateLimits"] = [*limits, weight]
         return orjson.dumps(reply)
 
-    def _send(self, client: Client, reply: bytes, fate: RequestFate) -> None:
+    def _send(
+        self, client: Client, reply: bytes, fate: RequestFate, account: Account | None
+    ) -> None:
         """Send the reply; events come before it or after it, as the fault says."""
+        held = 0 if fate.events_first or account is None else account.uid
         if fate.delay_ms > 0.0:
-            asyncio.get_running_loop().call_later(
-                fate.delay_ms / 1e3, self._send_now, client, reply, fate.events_first
-            )
+            later = asyncio.get_running_loop().call_later
+            later(fate.delay_ms / 1e3, self._send_now, client, reply, held)
         else:
-            self._send_now(client, reply, fate.events_first)
+            self._send_now(client, reply, held)
 
-    def _send_now(self, client: Client, reply: bytes, events_first: bool) -> None:
+    def _send_now(self, client: Client, reply: bytes, held: int) -> None:
         client.control(reply)
-        if not events_first:
-            self._release()
-
-    def _release(self) -> None:
-        if self.venue.user_stream is not None:
-            self.venue.user_stream.release()
+        if held and self.venue.user_stream is not None:
+            self.venue.user_stream.feed.release(held)
 
     def _spend(self, weight: int) -> None:
         now = time.time()
@@ -237,15 +233,18 @@ class ApiSession(Session):
         venue = self.venue
         fate = venue.plan.request_fate(venue.name) if operation.changes else NO_FAULT
         if not fate.events_first:
-            stream.hold()
+            stream.feed.hold(account.uid)
         body: Any = None
         if fate.act:
             try:
                 body = desk.run(operation, account, Parameters(parameters))
             except ApiError as error:
                 body = error
-        if fate.events_first:
-            stream.leave()
+            except Exception:
+                if not fate.events_first:
+                    stream.feed.release(account.uid)
+                raise
+        stream.leave()
         if fate.status:
             body = fault_error(fate, futures=desk.dialect.futures)
         return fate, body

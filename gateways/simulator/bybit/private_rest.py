@@ -193,27 +193,33 @@ class PrivateRest:
         error: ApiError | None = None
         answer: Answer = {}, {}
         try:
-            self._check_address(request.remote or "")
-            if status := plan.rest_status():
-                raise broken(status)
-            member = self._authenticate(request, body, now_ms)
-            parameters = _parameters(request, body)
-            category = text_of(parameters, "category")
-            limit = member.limits.of(limited, category)
             try:
-                if not limited.endswith("-batch"):
-                    spend(limit, now_ms)
-                if is_order:
-                    fate = plan.request_fate(self._at(category))
-                if fate.act:
-                    answer = work(member, parameters)
-            finally:
-                extra = headers(limit, now_ms)
-            if fate.status:
-                raise broken(fate.status)
-        except ApiError as refused:
-            error = refused
-        return await self._reply(request, member, fate, answer, error, extra)
+                self._check_address(request.remote or "")
+                if status := plan.rest_status():
+                    raise broken(status)
+                member = self._authenticate(request, body, now_ms)
+                parameters = _parameters(request, body)
+                category = text_of(parameters, "category")
+                limit = member.limits.of(limited, category)
+                try:
+                    if not limited.endswith("-batch"):
+                        spend(limit, now_ms)
+                    if is_order:
+                        fate = plan.request_fate(self._at(category))
+                    if not fate.events_first:
+                        member.feed.hold()
+                    if fate.act:
+                        answer = work(member, parameters)
+                finally:
+                    extra = headers(limit, now_ms)
+                if fate.status:
+                    raise broken(fate.status)
+            except ApiError as refused:
+                error = refused
+            return await self._reply(request, member, fate, answer, error, extra)
+        finally:
+            if member is not None and not fate.events_first:
+                member.feed.release_later()
 
     async def _reply(
         self,
@@ -224,7 +230,7 @@ class PrivateRest:
         error: ApiError | None,
         extra: dict[str, str],
     ) -> web.StreamResponse:
-        if member is not None and fate.events_first:
+        if member is not None:
             member.feed.flush()
         if fate.delay_ms > 0.0:
             await asyncio.sleep(fate.delay_ms / 1e3)

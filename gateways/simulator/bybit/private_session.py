@@ -28,7 +28,7 @@ from gateways.simulator.bybit.terms import text_of
 from gateways.simulator.digits import whole
 from gateways.simulator.faults import RequestFate
 from gateways.simulator.hub import Client
-from gateways.simulator.private import verify
+from gateways.simulator.private import PrivateFeed, verify
 from gateways.simulator.rest import ApiError
 from gateways.simulator.session import Session
 
@@ -270,6 +270,8 @@ class TradeSession(SignedSession):
             if not batch:
                 spend(limit, now_ms)
             fate = self.venue.plan.request_fate(at)
+            if not fate.events_first:
+                self.member.feed.hold()
             if fate.act and batch:
                 answer = self._orders.batch(self.member, name, parameters)
             elif fate.act:
@@ -278,18 +280,22 @@ class TradeSession(SignedSession):
                 raise broken(fate.status)
         except ApiError as error:
             code, message, answer = error.code, str(error), ({}, {})
+        except Exception:
+            if not fate.events_first:
+                self.member.feed.release()
+            raise
         reply = self._reply(request, code, message)
         reply |= {"data": answer[0], "retExtInfo": answer[1]}
         reply["header"] = self._header(headers(limit, now_ms))
-        if fate.events_first:
-            self.member.feed.flush()
+        self.member.feed.flush()
         if not fate.answer:
             return
+        held = None if fate.events_first else self.member.feed
         if fate.delay_ms > 0.0:
             later = asyncio.get_running_loop().call_later
-            later(fate.delay_ms / 1e3, self._send, client, reply)
+            later(fate.delay_ms / 1e3, self._send, client, reply, held)
         else:
-            self._send(client, reply)
+            self._send(client, reply, held)
 
     def _check_id(self, request: Row) -> None:
         """Refuse a ``reqId`` that is too long or has been used on this connection."""
@@ -314,5 +320,8 @@ class TradeSession(SignedSession):
         reply |= {"retCode": code, "retMsg": message, "op": request.get("op", "")}
         return reply
 
-    def _send(self, client: Client, reply: dict[str, Any]) -> None:
+    def _send(self, client: Client, reply: dict[str, Any], held: PrivateFeed | None = None) -> None:
+        """Send an answer; then let go what a feed holds for it, if one does."""
         client.control(orjson.dumps(reply | {"connId": self.identity}))
+        if held is not None:
+            held.release()

@@ -139,23 +139,27 @@ class PrivateRest:
             raw = await request.read()
             fate, account = NO_FAULT, None
             try:
-                if status := plan.rest_status():
-                    raise broken(status)
-                account = self._authenticate(request, prefix, raw)
-                body = _json(request, raw)
-                check(account, request, body)
-                if orders:
-                    fate = plan.request_fate(self._venue.name)
-                answer: Json = {}
-                if fate.act:
-                    answer = act(account, request, body)
-                if fate.status:
-                    raise broken(fate.status)
-                status = 200
-            except ApiError as error:
-                status = error.status
-                answer = {"code": str(error.code), "msg": str(error), "data": []}
-            return await self._reply(request, account, fate, status, answer)
+                try:
+                    if status := plan.rest_status():
+                        raise broken(status)
+                    account = self._authenticate(request, prefix, raw)
+                    body = _json(request, raw)
+                    check(account, request, body)
+                    if orders:
+                        fate = plan.request_fate(self._venue.name)
+                    if not fate.events_first:
+                        self._streams.feed.hold(account.uid)
+                    answer: Json = act(account, request, body) if fate.act else {}
+                    if fate.status:
+                        raise broken(fate.status)
+                    status = 200
+                except ApiError as error:
+                    status = error.status
+                    answer = {"code": str(error.code), "msg": str(error), "data": []}
+                return await self._reply(request, account, fate, status, answer)
+            finally:
+                if account is not None and not fate.events_first:
+                    self._streams.feed.release_later(account.uid)
 
         return serve
 
@@ -167,7 +171,7 @@ class PrivateRest:
         status: int,
         answer: Json,
     ) -> web.StreamResponse:
-        if account is not None and fate.events_first:
+        if account is not None:
             self._streams.flush(account)
         if fate.delay_ms > 0.0:
             await asyncio.sleep(fate.delay_ms / 1e3)

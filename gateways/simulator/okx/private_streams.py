@@ -287,7 +287,8 @@ class PrivateStreams:
         for each in self._subscriptions.get((order.account.uid, channel), ()):
             if each.concerns(order.market):
                 payload = payload or orjson.dumps(entry)
-                self.feed.send(each.client, channel, b'%b,"data":[%b]}' % (each.head, payload))
+                whole = b'%b,"data":[%b]}' % (each.head, payload)
+                self.feed.send(each.client, channel, whole, each.account.uid)
 
     # By the clock.
 
@@ -350,7 +351,7 @@ class PrivateStreams:
     def _send(self, each: Subscription, entries: list[Json], *, snapshot: bool) -> None:
         kind = b'"snapshot","curPage":1,"lastPage":true' if snapshot else b'"event_update"'
         payload = b'%b,"eventType":%b,"data":%b}' % (each.head, kind, orjson.dumps(entries))
-        self.feed.send(each.client, each.channel, payload)
+        self.feed.send(each.client, each.channel, payload, each.account.uid)
 
     def _tell_fast(self, user: int, pending: _Pending, now_ms: int) -> None:
         account = self._accounts[user]
@@ -392,9 +393,8 @@ class PrivateStreams:
             "posData": [_short_position(account, position) for position in positions],
             "trades": [{"instId": name, "tradeId": number} for name, number in trades],
         }
-        self.feed.send(
-            each.client, each.channel, b'%b,"data":[%b]}' % (each.head, orjson.dumps(entry))
-        )
+        whole = b'%b,"data":[%b]}' % (each.head, orjson.dumps(entry))
+        self.feed.send(each.client, each.channel, whole, account.uid)
 
 
 def _short_position(account: Account, position: Position) -> Json:

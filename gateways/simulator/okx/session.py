@@ -9,11 +9,12 @@ import orjson
 from aiohttp import web
 
 from gateways.simulator.account import Account
+from gateways.simulator.faults import NO_FAULT, RequestFate
 from gateways.simulator.hub import Client, text_frame
 from gateways.simulator.limits import SlidingLimit
 from gateways.simulator.okx.access import log_in
 from gateways.simulator.okx.dialect import PRIVATE_ROUTES, REQUESTS_PER_HOUR, ROUTES, topic_of
-from gateways.simulator.okx.orders import OPERATIONS
+from gateways.simulator.okx.orders import OPERATIONS, Operation
 from gateways.simulator.okx.rest import broken
 from gateways.simulator.rest import ApiError
 from gateways.simulator.session import Session
@@ -116,32 +117,43 @@ class OkxSession(Session):
         operation, items = OPERATIONS[name], request.get("args")
         head = {"id": "" if number is None else str(number), "op": name}
         if not isinstance(items, list) or (not operation.batch and len(items) != 1):
-            self._answer_order(client, head, {"code": "60013", "msg": "Invalid args"}, begun, -1)
+            self._answer_order(client, head, {"code": "60013", "msg": "Invalid args"}, begun, 0)
             return
-        desk = self._venue.desk
+        desk, fate = self._venue.desk, NO_FAULT
         result: dict[str, Any]
-        before = -1
-        delay_ms = 0.0
         try:
             desk.check(account, operation, items, str(request.get("expTime") or ""))
             fate = self._venue.plan.request_fate(self._venue.name)
-            waiting = len(client.pending)
-            codes = self._venue.wants_codes
-            result = desk.act(account, operation, items, codes=codes) if fate.act else {}
-            delay_ms = fate.delay_ms
-            if not fate.answer:
-                return
-            if not fate.events_first:
-                before = waiting
+            result = self._act(account, operation, items, fate)
             if fate.status:
                 raise broken(fate.status)
         except ApiError as error:
             result = {"code": str(error.code), "msg": str(error)}
-        if delay_ms > 0.0:
-            loop = asyncio.get_running_loop()
-            loop.call_later(delay_ms / 1e3, self._answer_order, client, head, result, begun, -1)
+        self._venue.private.flush(account)
+        if not fate.answer:
+            return
+        held = 0 if fate.events_first else account.uid
+        if fate.delay_ms > 0.0:
+            later = asyncio.get_running_loop().call_later
+            later(fate.delay_ms / 1e3, self._answer_order, client, head, result, begun, held)
         else:
-            self._answer_order(client, head, result, begun, before)
+            self._answer_order(client, head, result, begun, held)
+
+    def _act(
+        self, account: Account, operation: Operation, items: list[Any], fate: RequestFate
+    ) -> dict[str, Any]:
+        """Do an order request, unless it got lost; keep its events back if they shall be late."""
+        feed = self._venue.private.feed
+        if not fate.events_first:
+            feed.hold(account.uid)
+        if not fate.act:
+            return {}
+        try:
+            return self._venue.desk.act(account, operation, items, codes=self._venue.wants_codes)
+        except Exception:
+            if not fate.events_first:
+                feed.release(account.uid)
+            raise
 
     def _answer_order(
         self,
@@ -149,16 +161,14 @@ class OkxSession(Session):
         head: dict[str, str],
         result: dict[str, Any],
         begun: int,
-        before: int,
+        held: int,
     ) -> None:
-        """Answer an order request, in front of the pushes from number ``before`` on if not -1."""
+        """Answer an order request; then let go what is held of an account, if any."""
         times = {"inTime": str(begun), "outTime": str(time.time_ns() // 1000)}
         payload = orjson.dumps(head | {"code": "", "msg": "", "data": []} | result | times)
-        if before < 0:
-            client.control(payload)
-        else:
-            client.pending.insert(before, text_frame(payload))
-            client.flush(time.monotonic())
+        client.control(payload)
+        if held:
+            self._venue.private.feed.release(held)
 
     # Channels.
 
