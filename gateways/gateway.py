@@ -39,20 +39,20 @@ from engine.errors import ReaderLost, SegmentError
 from engine.flow import FlowReader, write_position
 from engine.histogram import record_one
 from gateways.adapter import ROUTE_ORDERS
-from gateways.answers import Answers
+from gateways.answers import ORDER_ACTIONS, Answers
 from gateways.client import GATEWAY_READER
 from gateways.core import Core
 from gateways.deadman import DeadMan
-from gateways.history import recover
+from gateways.history import Left, recover
 from gateways.ids import ClientIds
 from gateways.inflight import SWEEP_S, Doubts, Flights
 from gateways.instruments import InstrumentTable
 from gateways.limits import RateLimits
-from gateways.message import Answer, Instrument, Request, Update
+from gateways.message import Answer, Instrument, Update
 from gateways.orders import ORDER_KINDS, OrderTable
 from gateways.park import BellWatch
 from gateways.reconcile import Reconciler
-from gateways.reports import ReportWriter, open_ring
+from gateways.reports import ReportWriter, open_ring, refusal
 from gateways.rest import RestClient, RestFailed, VenueClock
 from gateways.sending import Sender
 from gateways.sessions import Line, Route, routes_of
@@ -294,7 +294,7 @@ class Gateway:
             self._measure_clock(),
             self._sweep(),
             self._housekeeping(),
-            self._requests(left.unanswered),
+            self._requests(left),
         ]
         tasks = [asyncio.create_task(job) for job in jobs]
         stopped = asyncio.create_task(stop.wait())
@@ -334,10 +334,23 @@ class Gateway:
         return bool(self.flights.waiting) or bool(self.core.reports.waiting) or open_left
 
     # -- requests ---------------------------------------------------------------------------------
-    async def _requests(self, unanswered: "list[tuple[Request, int]]") -> None:
+    def _resume(self, left: Left) -> None:
+        """Give the requests that a predecessor took their final word, or begin to look for it."""
+        for request, sent_ns in left.unanswered:
+            again = request.request_id not in left.overtaken
+            if request.action in ORDER_ACTIONS:
+                self.answers.recovered(request, sent_ns)
+            elif request.action is Action.RECONCILE:
+                self.reconciler.want(request.request_id)
+            elif request.action is Action.CANCEL_ALL and again:
+                # Whatever came of it: once more does no harm, as no order was asked for since.
+                self.sender.resume(request)
+            else:
+                self.core.reports.publish(refusal(request, Reason.DISCONNECTED))
+
+    async def _requests(self, left: Left) -> None:
         """Pass requests on, whenever there is somebody who asks."""
-        for request, sent_ns in unanswered:
-            self.answers.recovered(request, sent_ns)
+        self._resume(left)
         while True:
             try:
                 reader = FlowReader.attach(
@@ -515,6 +528,10 @@ class Gateway:
     def on_clock(self) -> None:
         """Learn that the clock may be wrong."""
         self._clock_wrong.set()
+
+    def on_changed(self) -> None:
+        """Learn that the account has changed in a way that must be asked for."""
+        self.reconciler.want()
 
     def _say_up(self) -> None:
         if self.up or not self._synced or not all(route.up for route in self.routes):

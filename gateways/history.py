@@ -1,7 +1,9 @@
 """What a gateway's predecessor left in the rings: orders, trades, unanswered requests."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,16 +13,28 @@ from engine.errors import SegmentError
 from engine.flow import cursor_name, read_position
 from engine.ring import RingReader
 from engine.segment import Kind, Shape
+from gateways.answers import ORDER_ACTIONS
 from gateways.client import GATEWAY_READER
 from gateways.core import Core
 from gateways.message import Request, Update
-from gateways.orders import ORDER_KINDS, Order
-from gateways.types import REPORT, REQUEST, Action, OrderStatus, Reason, ReportFlag, ReportKind
+from gateways.orders import ENDS, ORDER_KINDS, Order
+from gateways.types import (
+    REPORT,
+    REQUEST,
+    Action,
+    MarginMode,
+    OrderStatus,
+    PositionSide,
+    Reason,
+    ReportFlag,
+    ReportKind,
+    SelfTrade,
+    Trigger,
+)
 
 FINAL = frozenset(
     {
         ReportKind.NOT_SENT,
-        ReportKind.ACCEPTED,
         ReportKind.OPEN,
         ReportKind.CANCELED,
         ReportKind.EXPIRED,
@@ -33,12 +47,20 @@ FINAL = frozenset(
         ReportKind.DONE,
         ReportKind.FAILED,
         ReportKind.SYNC_BEGIN,
+        ReportKind.SYNC_END,
     }
 )
-"""Reports that answer a request, one way or another."""
+"""Reports that answer a request, one way or another; ACCEPTED answers new orders only."""
 OVERLAP_NS = 60 * 10**9
 """Trades are asked for from so long before the last reconciliation."""
-_ORDER_REQUESTS = (Action.NEW, Action.AMEND, Action.CANCEL)
+
+
+class Asked(NamedTuple):
+    """A request that a predecessor took."""
+
+    request: Request
+    sequence: int
+    asked_ns: int
 
 
 @dataclass(slots=True)
@@ -53,21 +75,51 @@ class Left:
     """Trades before need not be asked for (ours, Unix ns)."""
     unanswered: list[tuple[Request, int]] = field(default_factory=list)
     """Requests whose fate nobody was told, with when they were sent, at the latest."""
+    overtaken: set[int] = field(default_factory=set)
+    """Of them, those that cancel everything and after which new orders were asked for."""
+
+
+class _Answered:
+    """Which requests have had their final word."""
+
+    def __init__(self) -> None:
+        self.ids: set[int] = set()
+        self._amends: dict[int, dict[int, tuple[int, int]]] = {}
+        """By order: its amendments, with the price and quantity that each asked for."""
+
+    def hear(self, record: np.void) -> None:
+        """Take a report in."""
+        kind, action = ReportKind(int(record["kind"])), int(record["action"])
+        request_id, client_id = int(record["request_id"]), int(record["client_id"])
+        if kind is ReportKind.SENT and action == Action.AMEND:
+            wish = (int(record["price"]), int(record["quantity"]))
+            self._amends.setdefault(client_id, {})[request_id] = wish
+        final = kind in FINAL or (kind is ReportKind.ACCEPTED and action == Action.NEW)
+        if final or (kind is ReportKind.UNKNOWN and action == Action.QUERY):
+            self.ids.add(request_id)
+        if kind is ReportKind.AMENDED:
+            # Not every venue says whose amendment its event is the result of.
+            terms = (int(record["price"]), int(record["quantity"]))
+            for request_id, wish in self._amends.get(client_id, {}).items():
+                if all(asked in (0, told) for asked, told in zip(wish, terms, strict=True)):
+                    self.ids.add(request_id)
+        elif kind in ENDS or kind is ReportKind.NOT_FOUND:
+            self.ids |= set(self._amends.pop(client_id, {}))
 
 
 def recover(instance: str, core: Core) -> Left:
     """Enter into ``core.orders`` what the reports tell; return what else there is to know."""
-    left = Left()
+    left, answered = Left(), _Answered()
+    taken = _asked(instance, core)
+    terms = {each.request.request_id: each.request for each in taken}
     reader = RingReader.attach(instance, core.settings.reports, REPORT, "oldest")
-    answered: set[int] = set()
     try:
         while len(batch := reader.poll()):
             for record in batch.copy():
                 left.is_first = False
                 left.first_ns = left.first_ns or int(record["published_ns"])
-                if record["request_id"] and record["kind"] in FINAL:
-                    answered.add(int(record["request_id"]))
-                _enter(core, record)
+                answered.hear(record)
+                _enter(core, record, terms)
                 if record["kind"] == ReportKind.SYNC_END:
                     left.since_ns = int(record["published_ns"])
     finally:
@@ -77,16 +129,16 @@ def recover(instance: str, core: Core) -> Left:
     # The oldest reports of an order may be gone; a trade that was not told is found by its id.
     core.orders.settle()
     left.since_ns = (left.since_ns or left.first_ns) - OVERLAP_NS
-    left.unanswered = _unanswered(instance, core, answered, left.first_ns)
+    _find_unanswered(core, left, taken, answered.ids)
     return left
 
 
-def _enter(core: Core, record: np.void) -> None:
-    """Enter what one report told."""
+def _enter(core: Core, record: np.void, terms: Mapping[int, Request]) -> None:
+    """Enter what one report told; ``terms`` are the requests, as far as they are still there."""
     kind, orders = ReportKind(int(record["kind"])), core.orders
     if kind is ReportKind.SENT and record["action"] == Action.NEW:
-        request = _request(core, record, Action.NEW)
-        if request is not None:
+        request = terms.get(int(record["request_id"])) or _request(core, record, is_report=True)
+        if request is not None and request.instrument is not None:
             orders.sent(request, int(record["published_ns"]))
         return
     if kind is ReportKind.NOT_SENT and record["action"] == Action.NEW:
@@ -143,57 +195,80 @@ _COPIED = (
 )
 
 
-def _request(core: Core, record: np.void, action: Action) -> Request | None:
-    """Return the request that a record (of either ring) is or tells of."""
-    instrument = core.instruments.get(int(record["instrument"]))
-    client_id = int(record["client_id"])
-    if instrument is None or not client_id:
-        return None
+def _request(core: Core, record: np.void, is_report: bool = False) -> Request | None:
+    """Return the request that a record (of either ring) is or tells of; None if it is none."""
+    row, client_id = int(record["instrument"]), int(record["client_id"])
+    instrument = core.instruments.get(row) if row >= 0 else None
     side, order_type, time_in_force = (
         int(record[name]) for name in ("side", "order_type", "time_in_force")
     )
-    return Request(
-        action,
-        int(record["request_id"]),
-        client_id,
-        instrument,
-        Side(side) if side else Side.BUY,
-        OrderType(order_type) if order_type else OrderType.LIMIT,
-        TimeInForce(time_in_force) if time_in_force else TimeInForce.GTC,
-        int(record["price"]),
-        int(record["quantity"]),
-        client_text=core.ids.text(client_id) if client_id > 0 else "",
-    )
+    try:
+        request = Request(
+            Action(int(record["action"])),
+            int(record["request_id"]),
+            client_id,
+            instrument,
+            Side(side) if side else Side.BUY,
+            OrderType(order_type) if order_type else OrderType.LIMIT,
+            TimeInForce(time_in_force) if time_in_force else TimeInForce.GTC,
+            int(record["price"]),
+            int(record["quantity"]),
+            int(record["stop_price"]),
+            position_side=PositionSide(int(record["position_side"])),
+            margin_mode=MarginMode(int(record["margin_mode"])),
+            client_text=core.ids.text(client_id) if client_id > 0 else "",
+        )
+        if is_report:  # Its flags are others.
+            return request
+        return request._replace(
+            flags=int(record["flags"]),
+            expire_ns=int(record["expire_ns"]),
+            trigger=Trigger(int(record["trigger"])),
+            self_trade=SelfTrade(int(record["self_trade"])),
+        )
+    except ValueError:  # It has been refused as what it is.
+        return None
 
 
-def _unanswered(
-    instance: str, core: Core, answered: set[int], first_ns: int
-) -> list[tuple[Request, int]]:
-    """Return the requests that a predecessor took and told nothing final of."""
+def _asked(instance: str, core: Core) -> list[Asked]:
+    """Return the requests that predecessors took, as far as they are still there, in order."""
     try:
         reader = RingReader.attach(instance, core.settings.requests, REQUEST, "oldest")
     except SegmentError:
         return []
-    found: list[tuple[Request, int]] = []
+    found: list[Asked] = []
     try:
         taken = _taken(instance, core.settings.requests)
         while len(batch := reader.poll()):
             for record in batch.copy():
-                action = int(record["action"])
-                if record["sequence"] > taken or record["requested_ns"] < first_ns:
-                    continue
-                if action not in _ORDER_REQUESTS or int(record["request_id"]) in answered:
-                    continue
-                request = _request(core, record, Action(action))
-                if request is not None:
-                    found.append((request, time.time_ns()))
+                sequence, asked_ns = int(record["sequence"]), int(record["requested_ns"])
+                if sequence <= taken and (request := _request(core, record)) is not None:
+                    found.append(Asked(request, sequence, asked_ns))
     finally:
         reader.close()
-    for request, _ in found:
-        order = core.orders.get(request.client_id)
-        if request.action == Action.NEW and (order is None or order.status == OrderStatus.NONE):
-            core.orders.sent(request, time.time_ns())
     return found
+
+
+def _find_unanswered(core: Core, left: Left, taken: list[Asked], answered: set[int]) -> None:
+    """Find the requests that predecessors took and told nothing final of."""
+    now, last_new = time.time_ns(), 0
+    for request, sequence, asked_ns in taken:
+        action = request.action
+        if action is Action.NEW:
+            last_new = sequence
+        if asked_ns < left.first_ns or request.request_id in answered:
+            continue
+        if action in ORDER_ACTIONS and (request.instrument is None or not request.client_id):
+            continue
+        left.unanswered.append((request, now))
+        order = core.orders.get(request.client_id)
+        if action is Action.NEW and (order is None or order.status == OrderStatus.NONE):
+            core.orders.sent(request, now)
+    left.overtaken = {
+        request.request_id
+        for request, sequence, _ in taken
+        if request.action is Action.CANCEL_ALL and sequence < last_new
+    }
 
 
 def _taken(instance: str, ring: str) -> int:

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import aiohttp
 import yarl
@@ -61,7 +62,9 @@ class VenueClock:
 
 
 async def _tell_written(
-    session: aiohttp.ClientSession, context: Any, told: aiohttp.TraceRequestHeadersSentParams
+    session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    told: aiohttp.TraceRequestHeadersSentParams,
 ) -> None:
     """Pass on that a request is put on a connection; called by the session."""
     context.trace_request_ctx["leaves"]()

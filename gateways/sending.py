@@ -127,6 +127,10 @@ class Sender:
             return
         self.send(request, asked_ns)
 
+    def resume(self, request: Request) -> None:
+        """Do what a predecessor had been asked for."""
+        self._handle(request, time.time_ns())
+
     def _is_barred(self, request: Request) -> bool:
         """Return whether the numbers of a request may be of decimals that are not any more."""
         instrument, action = request.instrument, request.action
@@ -370,7 +374,7 @@ class Sender:
 
     async def _by_rest(self, request: Request, asked_ns: int, attempts: int) -> None:
         """Send an order request by REST; its costs have been taken."""
-        core, wire_id = self._core, self._core.wire_id()
+        wire_id = self._core.wire_id()
         flight = Flight(request, wire_id, time.time_ns(), None, attempts)
         await self._safely(flight, asked_ns, lambda: self._calls_of(request, wire_id))
 
