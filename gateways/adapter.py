@@ -151,6 +151,8 @@ class Query(StrEnum):
     FILLS = "fills"
     BALANCES = "balances"
     POSITIONS = "positions"
+    FUNDING = "funding"
+    """Funding payments since, as FUNDING; nothing where FILLS tells them."""
 
 
 class OrderAdapter(Protocol):
@@ -200,7 +202,7 @@ class OrderAdapter(Protocol):
     def query_calls(
         self, query: Query, instruments: Sequence[Instrument], since_ms: int, now_ms: int
     ) -> Sequence[Call]:
-        """Return the calls whose answers together tell all of ``query`` (FILLS: since)."""
+        """Return the calls whose answers together tell all of ``query`` (FILLS, FUNDING: since)."""
         ...
 
     def next_page(self, call: Call, body: bytes, now_ms: int) -> Call | None:
@@ -273,7 +275,10 @@ class OrderAdapter(Protocol):
     def read_page(
         self, query: Query, call: Call, body: bytes, instruments: Mapping[str, Instrument]
     ) -> Sequence[Update]:
-        """Return what an answer to ``query_calls`` says, as STATUS, FILL, BALANCE, POSITION."""
+        """Return what an answer to ``query_calls`` says.
+
+        As STATUS, FILL, BALANCE, POSITION; FUNDING also where it stands among trades.
+        """
         ...
 
     def usage(

@@ -181,6 +181,8 @@ class NoticeKind(IntEnum):
     """Understood, and of no interest."""
     ALERT = 9
     """Understood, and a person should know: a margin call, an order of an unknown instrument."""
+    CHANGED = 10
+    """Something has happened to the account that only a query tells in full."""
 
 
 Event = Update | Answer | Notice

@@ -185,7 +185,8 @@ class Reconciler:
         since_ms = self.since_ns // 1_000_000
         await self.pages(Query.INSTRUMENTS, instruments, 0)
         snapshot.orders = await self.pages(Query.OPEN_ORDERS, instruments, 0)
-        snapshot.fills = await self.pages(Query.FILLS, instruments, since_ms)
+        snapshot.fills = await self.pages(Query.FUNDING, instruments, since_ms)
+        snapshot.fills += await self.pages(Query.FILLS, instruments, since_ms)
         for query in (Query.BALANCES, Query.POSITIONS):
             snapshot.holdings += await self.pages(query, instruments, 0)
         return snapshot

@@ -76,6 +76,9 @@ class Handler(Protocol):
     def on_clock(self) -> None:
         """Learn that the clock may be wrong."""
 
+    def on_changed(self) -> None:
+        """Learn that the account has changed in a way that must be asked for."""
+
 
 class Line:
     """One connection of a route."""
@@ -401,6 +404,8 @@ class Route:
             line.refused = f"{kind.name.lower().replace('_', ' ')}: {notice.code} {notice.text}"
         elif kind is NoticeKind.ENDING:
             line.ask(End.NOTICE)
+        elif kind is NoticeKind.CHANGED:
+            self._handler.on_changed()
         elif kind is NoticeKind.KEY_EXPIRED:
             self._stream_key = ""
             line.ask(End.KEY)

@@ -564,10 +564,9 @@ def test_r32_funding_is_told_as_funding_and_not_as_a_fill(venue, play):
         await desk.got(K.FILL, client_id=number)
         await desk.quiet(0.1)
         desk.trading.pay_funding(desk.native, desk.now_ms())
+        await desk.got(K.FUNDING)
         await desk.quiet(0.3)
-        assert len(desk.of(K.FILL)) == 1
-        if venue != "okx":  # There it is in the bills and the balance only.
-            assert desk.of(K.FUNDING)
+        assert len(desk.of(K.FILL)) == len(desk.of(K.FUNDING)) == 1
 
     play(venue, scene)
 

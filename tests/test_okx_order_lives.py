@@ -128,3 +128,22 @@ def test_without_the_route_of_stop_orders_the_gateway_is_down_and_comes_back(pla
         await until(lambda: route.up)
 
     play(scene)
+
+
+def test_funding_is_told_within_seconds_and_once(play):
+    async def scene(desk):
+        number = order_id()
+        await desk.open(number)
+        desk.sells(desk.lots)
+        await desk.got(K.FILL, client_id=number)
+        desk.trading.pay_funding(desk.native, desk.now_ms())
+        paid = await desk.got(K.FUNDING, seconds=3.0)
+        assert (paid["instrument"], paid["asset"]) == (0, "USDT")
+        (payment,) = desk.account.funding
+        assert Decimal(paid["fee"]).scaleb(-paid["decimals"]) == payment.paid
+        desk.client.reconcile()
+        await desk.got(K.SYNC_END, 2)
+        await desk.quiet()
+        assert len(desk.of(K.FUNDING)) == 1
+
+    play(scene)

@@ -360,6 +360,36 @@ def test_old_trades_are_asked_for_by_instrument_type():
     assert all("/fills-history?" in call.path for call in old)
 
 
+def test_funding_payments_are_told_from_the_bills():
+    adapter = naive.adapter()
+    [call] = adapter.query_calls(Query.FUNDING, [SWAP], NOW - 1000, NOW)
+    assert call.path == f"/api/v5/account/bills?type=8&begin={NOW - 1000}&limit=100"
+    [old] = adapter.query_calls(Query.FUNDING, [SWAP], NOW - 8 * 86_400_000, NOW)
+    assert old.path.startswith("/api/v5/account/bills-archive?type=8&")
+    bill = {"ccy": "USDT", "ts": "1700000000123", "type": "8", "subType": "173"}
+    # As documented: of an isolated position, the account's balance does not change.
+    bill |= {"balChg": "0", "posBalChg": "-0.0125", "pnl": "-0.0125"}
+    rows = [
+        bill | {"billId": "900", "instId": "BTC-USDT-SWAP"},
+        bill | {"billId": "899", "instId": "SOL-USDT-SWAP"},
+    ]
+    body = json.dumps({"code": "0", "data": rows}).encode()
+    [paid] = adapter.read_page(Query.FUNDING, call, body, TABLE)
+    assert (paid.kind, paid.instrument, paid.trade_id) == (ReportKind.FUNDING, SWAP.row, 900)
+    assert (paid.fee, paid.decimals, paid.asset) == (125, 4, "USDT")
+    assert paid.exchange_ns == 1_700_000_000_123_000_000
+    whole = json.dumps({"code": "0", "data": rows * 50}).encode()
+    assert adapter.next_page(call, whole, NOW).path == f"{call.path}&after=899"
+
+
+def test_a_funding_fee_is_noticed_and_has_to_be_asked_for():
+    for kind, notice in (("funding_fee", NoticeKind.CHANGED), ("filled", NoticeKind.IGNORED)):
+        row = {"pTime": "1", "eventType": kind, "balData": [], "posData": [], "trades": []}
+        frame = {"arg": {"channel": "balance_and_position"}, "data": [row]}
+        [told] = naive.adapter().read("orders", json.dumps(frame).encode(), TABLE)
+        assert told.kind is notice
+
+
 def test_a_query_of_a_triggered_order_goes_on_with_the_order_it_became():
     adapter = naive.adapter()
     query = new(action=Action.QUERY, order_type=OrderType.STOP_MARKET)
@@ -427,7 +457,12 @@ def test_the_login_is_signed_over_seconds():
 
 def test_each_channel_is_subscribed_by_itself():
     sent = [json.loads(each) for each in naive.adapter().subscriptions("orders", NOW)]
-    assert [each["args"][0]["channel"] for each in sent] == ["orders", "account", "positions"]
+    assert [each["args"][0]["channel"] for each in sent] == [
+        "orders",
+        "account",
+        "positions",
+        "balance_and_position",
+    ]
     [stops] = naive.adapter().subscriptions("business", NOW)
     assert json.loads(stops)["args"] == [{"channel": "orders-algo", "instType": "ANY"}]
 

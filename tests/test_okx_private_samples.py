@@ -18,7 +18,7 @@ NOT_COVERED = {
     "private": {
         "account-greeks": "options",
         "algo-advance": "iceberg, time-weighted and trailing orders",
-        "balance_and_position": "the account and positions channels tell more of the same",
+        "balance_and_position": "only its funding fees count: see test_okx_orders.py",
         "deposit-info": "funding account",
         "withdrawal-info": "funding account",
         "liquidation-warning": "the positions channel tells the margin that is left",

@@ -130,7 +130,7 @@ class Toy:
     def query_calls(
         self, query: Query, instruments: Sequence[Instrument], since_ms: int, now_ms: int
     ) -> Sequence[Call]:
-        if query == Query.INSTRUMENTS:
+        if query in (Query.INSTRUMENTS, Query.FUNDING):
             return ()
         return (self._call(str(query), {"since": since_ms, "page": 0}, now_ms),)
 

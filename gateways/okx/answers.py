@@ -204,6 +204,24 @@ def _trade(row: Json, instruments: Instruments) -> Update | None:
     )
 
 
+def _funding(row: Json, instruments: Instruments) -> Update | None:
+    """Return a bill of a funding fee; what was paid is its negative ``pnl``."""
+    instrument = instruments.get(row["instId"])
+    if instrument is None:
+        return None
+    got, decimals = amount(row["pnl"])
+    return Update(
+        kind=ReportKind.FUNDING,
+        instrument=instrument.row,
+        exchange_ns=int(row["ts"]) * MS,
+        trade_id=trade_number(row["billId"]),
+        fee=-got,
+        decimals=decimals,
+        asset=row["ccy"],
+        flags=ReportFlag.RECONCILED,
+    )
+
+
 def read_page(query: Query, call: Call, body: bytes, instruments: Instruments) -> list[Update]:
     """Return what an answer to a query says.
 
@@ -224,6 +242,8 @@ def read_page(query: Query, call: Call, body: bytes, instruments: Instruments) -
             found = _reconciled(positions(data, instruments))
         elif query == Query.FILLS:
             found = [_trade(row, instruments) for row in data]
+        elif query == Query.FUNDING:
+            found = [_funding(row, instruments) for row in data]
         elif "orders-algo" in call.path:
             found = [_algo_status(row, instruments) for row in data]
         else:

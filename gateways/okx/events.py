@@ -1,7 +1,7 @@
 """OKX's private messages as updates.
 
 Sources, read 2026-11: the API v5 guide, "Order book trading" (orders channel), "Trading account"
-(account and positions channels), "Overview" (notices). What counts:
+(account, positions, balance and position channels), "Overview" (notices). What counts:
 
 * The orders channel gives no snapshot. A push with ``tradeId`` is a trade; the same one may come
   again with another ``uTime``. A push of a filled order without ``tradeId`` tells the end alone.
@@ -145,10 +145,20 @@ def _algo_orders(data: Sequence[Json], instruments: Instruments) -> list[Event]:
     return events
 
 
+_FUNDING = (Notice(kind=NoticeKind.CHANGED, text="funding"),)
+
+
+def _balance_and_position(data: Sequence[Json], instruments: Instruments) -> Sequence[Event]:
+    """Return that a funding fee was paid: how much, and for what, is only in the bills."""
+    paid = any(row.get("eventType") == "funding_fee" for row in data)
+    return _FUNDING if paid else (_IGNORED,)
+
+
 _Reader = Callable[[Sequence[Json], Instruments], Sequence[Event]]
 _CHANNELS: dict[str, _Reader] = {
     "orders": _orders,
     "account": balances,
     "positions": positions,
     "orders-algo": _algo_orders,
+    "balance_and_position": _balance_and_position,
 }

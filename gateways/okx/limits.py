@@ -16,7 +16,7 @@ ALGO_PLACE, ALGO_AMEND, ALGO_CANCEL = "algo-place", "algo-amend", "algo-cancel"
 ORDER, PENDING, FILLS, FILLS_HISTORY = "order", "pending", "fills", "fills-history"
 ALGO_ORDER, ALGO_PENDING = "algo-order", "algo-pending"
 BALANCE, POSITIONS, LEVERAGE = "balance", "positions", "leverage"
-INSTRUMENTS = "instruments"
+INSTRUMENTS, BILLS, BILLS_ARCHIVE = "instruments", "bills", "bills-archive"
 DEAD_MAN, TIME = "cancel-all-after", "time"
 NEW_AND_AMEND = "sub-account"
 CONNECT = "connect"
@@ -44,6 +44,8 @@ LIMITS = (
     _limit(ALGO_PENDING, 20),
     _limit(FILLS, 60),
     _limit(FILLS_HISTORY, 10),
+    Limit(BILLS, 5, 1.0, aligned=False, per="account"),
+    _limit(BILLS_ARCHIVE, 5),
     _limit(BALANCE, 10),
     _limit(POSITIONS, 10),
     _limit(LEVERAGE, 20),

@@ -38,6 +38,10 @@ BATCH = 20
 BATCH_ALGO = 10
 FILLS_KEPT_MS = 3 * 86_400_000
 """``fills`` tells the last three days; older ones are in ``fills-history``."""
+BILLS_KEPT_MS = 7 * 86_400_000
+"""``bills`` tells the last seven days; older ones are in ``bills-archive``."""
+FUNDING_FEE = 8
+"""Type of a bill."""
 SPOT = 1
 
 INST_TYPES = ("", "SPOT", "SWAP", "FUTURES", "SWAP", "FUTURES")
@@ -426,6 +430,11 @@ class Rest:
         if query == Query.POSITIONS:
             cost = limits.costs(limits.POSITIONS)
             return [self.get("/api/v5/account/positions", now_ms, cost)]
+        if query == Query.FUNDING:
+            recent = now_ms - since_ms < BILLS_KEPT_MS
+            name = limits.BILLS if recent else limits.BILLS_ARCHIVE
+            path = f"/api/v5/account/{name}?type={FUNDING_FEE}&begin={since_ms}&limit={PAGE}"
+            return [self.get(path, now_ms, limits.costs(name))]
         if now_ms - since_ms < FILLS_KEPT_MS:
             path = f"{_TRADE}fills?begin={since_ms}&limit={PAGE}"
             return [self.get(path, now_ms, limits.costs(limits.FILLS))]
@@ -482,6 +491,8 @@ _CURSORS = {
     "orders-algo-pending": "algoId",
     "fills": "billId",
     "fills-history": "billId",
+    "bills": "billId",
+    "bills-archive": "billId",
 }
 """What a page's last row is named by in the request for the next page."""
 

@@ -18,6 +18,8 @@ CHANNELS: dict[str, tuple[dict[str, str], ...]] = {
         {"channel": "orders", "instType": "ANY"},
         {"channel": "account"},
         {"channel": "positions", "instType": "ANY"},
+        # For the funding fees: balances and positions come on the two above, and say more.
+        {"channel": "balance_and_position"},
     ),
     ROUTE_BUSINESS: ({"channel": "orders-algo", "instType": "ANY"},),
 }
