@@ -239,3 +239,37 @@ def test_the_control_interface_answers_to_loopback_only(monkeypatch):
             assert response.status == 403
 
     against(use)
+
+
+PATHS = {
+    SPOT: ("/api/v3/ping", "/api/v3/account"),
+    "okx": ("/api/v5/public/time", "/api/v5/account/balance"),
+    "bybit": ("/v5/market/time", "/v5/account/info"),
+}
+
+
+@pytest.mark.parametrize("chosen", PATHS)
+def test_faults_of_rest_strike_their_venue_only(chosen):
+    async def use(venue, http):
+        async def statuses():
+            found = {}
+            for name, paths in PATHS.items():
+                found[name] = []
+                for path in paths:
+                    async with http.get(venue.base(name) + path) as response:
+                        found[name].append(response.status)
+            return found
+
+        usual = await statuses()
+        venue.set_faults(venue=chosen, rest_error=500, rest_count=100)
+        broken = await statuses()
+        venue.set_faults(rest_error=0, rest_delay_ms=60_000.0)
+        others = [name for name in PATHS if name != chosen]
+        for name in others:
+            await asyncio.wait_for(http.get(venue.base(name) + PATHS[name][0]), 10.0)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(http.get(venue.base(chosen) + PATHS[chosen][0]), 0.2)
+        return usual, broken
+
+    usual, broken = against(use, venues=list(PATHS))
+    assert broken == usual | {chosen: [500, 500]}

@@ -5,6 +5,7 @@ seeded by the plan's seed and the connection's number, so that a run can be repe
 same seed two connections still lose different messages, as redundant lines do.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -19,9 +20,9 @@ from engine.errors import ConfigError
 class Faults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The faults in force; the default is none.
 
-    ``venue`` (a name), ``streams`` (a pattern such as ``*@depth*``) and ``connections`` narrow the
-    message faults; ``disconnect``, ``silence``, ``end_soon`` and ``sequence_reset`` strike where
-    ``venue`` and ``connections`` say.
+    ``venue`` (a name) narrows all of them; ``streams`` (a pattern such as ``*@depth*``) and
+    ``connections`` narrow the message faults. ``disconnect``, ``silence``, ``end_soon`` and
+    ``sequence_reset`` strike where ``venue`` and ``connections`` say.
     """
 
     venue: str = "*"
@@ -130,10 +131,18 @@ class FaultPlan:
         """Whether messages of this stream are touched on this connection."""
         return self.chooses(venue, place) and fnmatchcase(stream, self.faults.streams)
 
-    def rest_status(self) -> int:
-        """Return the status that the next REST answer must have instead, 0 for none."""
+    async def rest_wait(self, venue: str) -> None:
+        """Wait as long as REST answers of ``venue`` shall be late."""
+        delay_ms = self.faults.rest_delay_ms
+        if delay_ms > 0.0 and fnmatchcase(venue, self.faults.venue):
+            await asyncio.sleep(delay_ms / 1e3)
+
+    def rest_status(self, venue: str) -> int:
+        """Return the status that the next REST answer of ``venue`` must have, 0 for its own."""
         faults = self.faults
         if not faults.rest_error or faults.rest_count < 1:
+            return 0
+        if not fnmatchcase(venue, faults.venue):
             return 0
         faults.rest_count -= 1
         self.counts["rest_error"] += 1

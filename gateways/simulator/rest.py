@@ -1,6 +1,5 @@
 """What the REST sides of OKX and Bybit share: faults, request limits, JSON answers."""
 
-import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -28,8 +27,9 @@ class ApiError(Exception):
 class PublicRest(ABC):
     """GET endpoints that answer with one JSON object each."""
 
-    def __init__(self, plan: FaultPlan) -> None:
+    def __init__(self, plan: FaultPlan, venue: str) -> None:
         self.requests = 0
+        self._venue = venue
         self._plan = plan
         self._limits: dict[tuple[str, str], SlidingLimit] = {}
 
@@ -63,10 +63,8 @@ class PublicRest(ABC):
     def _serve(self, path: str, call: Call, limit: tuple[int, float]) -> Handler:
         async def serve(request: web.Request) -> web.StreamResponse:
             self.requests += 1
-            delay_ms = self._plan.faults.rest_delay_ms
-            if delay_ms > 0.0:
-                await asyncio.sleep(delay_ms / 1e3)
-            status = self._plan.rest_status()
+            await self._plan.rest_wait(self._venue)
+            status = self._plan.rest_status(self._venue)
             key = (request.remote or "", path)
             allowed = self._limits.setdefault(key, SlidingLimit(*limit)).allow(time.monotonic())
             try:

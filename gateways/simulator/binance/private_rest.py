@@ -157,14 +157,12 @@ class PrivateRest:
         async def serve(request: web.Request) -> web.StreamResponse:
             rest = self._rest
             rest.requests += 1
-            faults = rest.plan.faults
-            if faults.rest_delay_ms > 0.0:
-                await asyncio.sleep(faults.rest_delay_ms / 1e3)
+            await rest.plan.rest_wait(rest.dialect.name)
             body = (await request.read()).decode("utf-8", "replace")
             query = request.raw_path.partition("?")[2]
             now = time.time()
             budget = rest.budget(request.remote)
-            broken = rest.plan.rest_status()
+            broken = rest.plan.rest_status(rest.dialect.name)
             if broken:
                 return rest.fault(broken, budget, now)
             account: Account | None = None

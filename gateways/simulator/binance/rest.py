@@ -1,6 +1,5 @@
 """The public REST endpoints of Binance: parameters, weights, errors and answers as the venue's."""
 
-import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -64,10 +63,8 @@ class Rest:
     def _serve(self, call: Call) -> Handler:
         async def serve(request: web.Request) -> web.StreamResponse:
             self.requests += 1
-            faults = self.plan.faults
-            if faults.rest_delay_ms > 0.0:
-                await asyncio.sleep(faults.rest_delay_ms / 1e3)
-            status = self.plan.rest_status()
+            await self.plan.rest_wait(self.dialect.name)
+            status = self.plan.rest_status(self.dialect.name)
             now = time.time()
             budget = self.budget(request.remote)
             if status:

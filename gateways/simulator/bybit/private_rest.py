@@ -183,8 +183,7 @@ class PrivateRest:
         work: Callable[[Member, Request], Answer],
     ) -> web.StreamResponse:
         plan, venue = self._venue.plan, self._venue
-        if plan.faults.rest_delay_ms > 0.0:
-            await asyncio.sleep(plan.faults.rest_delay_ms / 1e3)
+        await plan.rest_wait(venue.name)
         body = await request.read()
         now_ms = venue.now_ms()
         extra: dict[str, str] = {}
@@ -195,7 +194,7 @@ class PrivateRest:
         try:
             try:
                 self._check_address(request.remote or "")
-                if status := plan.rest_status():
+                if status := plan.rest_status(venue.name):
                     raise broken(status)
                 member = self._authenticate(request, body, now_ms)
                 parameters = _parameters(request, body)

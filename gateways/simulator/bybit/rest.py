@@ -22,8 +22,10 @@ _CURSOR = "place="
 class Rest(PublicRest):
     """The REST endpoints over the generated books."""
 
-    def __init__(self, plan: FaultPlan, now_ms: Callable[[], int], factor: float = 1.0) -> None:
-        super().__init__(plan)
+    def __init__(
+        self, plan: FaultPlan, venue: str, now_ms: Callable[[], int], factor: float = 1.0
+    ) -> None:
+        super().__init__(plan, venue)
         requests, period_s = ADDRESS
         self._limit = (max(1, int(requests * factor)), period_s)
         self._now_ms = now_ms

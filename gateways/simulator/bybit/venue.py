@@ -49,7 +49,7 @@ class BybitVenue(Venue):
     def generate(self, markets: list[SimulatedBook], seed: int) -> None:
         """Serve generated books."""
         self.streams = VenueStreams(self.dialect, self.hub, markets)
-        self.rest = Rest(self.plan, self.now_ms, self.limit_factor)
+        self.rest = Rest(self.plan, self.name, self.now_ms, self.limit_factor)
         self.rest.serve(self.streams)
         self.make_trading(markets, seed)
         self.clearing.listeners.append(self._hear)

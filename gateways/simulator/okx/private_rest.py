@@ -134,13 +134,12 @@ class PrivateRest:
         async def serve(request: web.Request) -> web.StreamResponse:
             self.requests += 1
             plan = self._venue.plan
-            if plan.faults.rest_delay_ms > 0.0:
-                await asyncio.sleep(plan.faults.rest_delay_ms / 1e3)
+            await plan.rest_wait(self._venue.name)
             raw = await request.read()
             fate, account = NO_FAULT, None
             try:
                 try:
-                    if status := plan.rest_status():
+                    if status := plan.rest_status(self._venue.name):
                         raise broken(status)
                     account = self._authenticate(request, prefix, raw)
                     body = _json(request, raw)

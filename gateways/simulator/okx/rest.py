@@ -31,8 +31,10 @@ def broken(status: int) -> ApiError:
 class Rest(PublicRest):
     """The REST endpoints over the generated books."""
 
-    def __init__(self, streams: VenueStreams, plan: FaultPlan, now_ms: Callable[[], int]) -> None:
-        super().__init__(plan)
+    def __init__(
+        self, streams: VenueStreams, plan: FaultPlan, venue: str, now_ms: Callable[[], int]
+    ) -> None:
+        super().__init__(plan, venue)
         self._streams = streams
         self._now_ms = now_ms
 

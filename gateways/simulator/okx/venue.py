@@ -45,7 +45,7 @@ class OkxVenue(Venue):
         """Serve generated books."""
         keep_alive_s = self.timing.keep_alive_s or KEEP_ALIVE_S
         self.streams = VenueStreams(self.hub, self.plan, markets, keep_alive_s)
-        self.rest = Rest(self.streams, self.plan, self.now_ms)
+        self.rest = Rest(self.streams, self.plan, self.name, self.now_ms)
         self.clearing = self.make_trading(markets, seed)
         self.private = PrivateStreams(self.clearing)
         self.desk = OrderDesk(self.clearing, self.private, self.now_ms, self.limit_factor)
