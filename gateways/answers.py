@@ -45,8 +45,7 @@ class Parts:
 class Answers:
     """Resolves requests. ``again`` is used for what certainly had no effect and may be repeated.
 
-    ``heard`` is told of each update that was told; ``clock_wrong`` is called for refusals because
-    of the time.
+    ``clock_wrong`` is called for refusals because of the time.
     """
 
     def __init__(
@@ -55,11 +54,10 @@ class Answers:
         flights: Flights,
         doubts: Doubts,
         again: Again,
-        tell: Callable[[Update, int], bool],
         clock_wrong: Callable[[], None],
     ) -> None:
         self._core, self._flights, self._doubts = core, flights, doubts
-        self._again, self._tell, self._clock_wrong = again, tell, clock_wrong
+        self._again, self._clock_wrong = again, clock_wrong
         self.parts: dict[int, Parts] = {}
         """By request: what it was divided into."""
 
@@ -115,7 +113,7 @@ class Answers:
             if request.action != Action.NEW:
                 updates[0].price = updates[0].quantity = 0
         for update in updates:
-            self._tell(update, received_ns)
+            self._core.tell(update, received_ns)
         order = self._core.orders.get(request.client_id)
         if order is None or order.ended:
             return
@@ -133,7 +131,7 @@ class Answers:
         request, core = flight.request, self._core
         order = core.orders.get(request.client_id)
         for update in answer.updates:
-            self._tell(update, received_ns)
+            self._core.tell(update, received_ns)
         if request.action == Action.NEW and order is not None and (order.live or order.traded):
             # An event says that it exists, an answer that it does not: ask.
             self._doubts.look(order)
@@ -143,7 +141,7 @@ class Answers:
             limited = answer.verdict is Verdict.LIMITED
             busy = answer.verdict is Verdict.RETRY
             reason = Reason.RATE_LIMIT if limited else Reason.BUSY if busy else Reason.OTHER
-        self._tell(refusal(request, reason, answer.venue_code, answer.text), received_ns)
+        self._core.tell(refusal(request, reason, answer.venue_code, answer.text), received_ns)
         if answer.verdict is Verdict.GONE:
             order = core.orders.get(request.client_id)
             if order is not None and not order.ended:
@@ -190,7 +188,7 @@ class Answers:
     def _other(self, flight: Flight, answer: Answer, received_ns: int) -> None:
         request, verdict = flight.request, answer.verdict
         for update in answer.updates:
-            self._tell(update, received_ns)
+            self._core.tell(update, received_ns)
         gone = verdict is Verdict.GONE and request.action == Action.CANCEL_ALL
         if verdict is Verdict.ACCEPTED or gone or answer.reason is Reason.NOT_CHANGED:
             self.finish(of_request(request, ReportKind.DONE), received_ns)

@@ -10,7 +10,7 @@ from gateways.ids import ClientIds
 from gateways.instruments import InstrumentTable
 from gateways.limits import RateLimits
 from gateways.message import Instrument, Request, Update
-from gateways.orders import Order, OrderTable
+from gateways.orders import LIVE_STATUS, Order, OrderTable
 from gateways.reports import ReportWriter
 from gateways.rest import RestClient, VenueClock
 from gateways.settings import GatewaySettings
@@ -41,6 +41,8 @@ class Core:
     log: logging.Logger
     count: Callable[[str], None]
     wire_prefix: str = ""
+    heard: Callable[[Update], None] = lambda update: None
+    """Is told of each report about an order: somebody may have waited for it."""
     barred: dict[int, int] = field(default_factory=dict)
     """Rows whose decimals have changed, and when (ours, Unix ns): who asks for an order may mean
     the old ones until everything has been told in the new ones."""
@@ -95,4 +97,18 @@ class Core:
         if not self.orders.admit(update, received_ns):
             return False
         self.reports.publish(update, received_ns)
+        self.heard(update)
         return True
+
+    def keep_newer(self, update: Update, asked_ns: int) -> None:
+        """Put what events have said since into the answer to a query of an order.
+
+        Of an answer that is older than an event, an end and a higher filled quantity are news.
+        """
+        order = self.orders.peek(update)
+        if order is None or order.seen_ns <= asked_ns or update.status not in LIVE_STATUS:
+            return
+        update.price, update.quantity = order.price, order.quantity
+        update.stop_price, update.average_price = order.stop_price, order.average_price
+        update.filled = max(update.filled, order.filled)
+        update.status = order.status or update.status

@@ -249,9 +249,8 @@ class Gateway:
         )
         self.doubts = Doubts(core, self.sender.ask)
         core.orders.revived = self.doubts.look
-        self.answers = Answers(
-            core, self.flights, self.doubts, self.sender.again, self._tell, self.on_clock
-        )
+        self.answers = Answers(core, self.flights, self.doubts, self.sender.again, self.on_clock)
+        core.heard = self._heard
         self.sender.answers = self.answers
         self.reconciler = Reconciler(core, self.sender.ask, self.doubts.suspect, self._reconciled)
         self.sender.reconcile = self.reconciler.want
@@ -447,7 +446,7 @@ class Gateway:
         """Take a live event."""
         self._values[self._index["events"]] += 1
         if update.kind in ORDER_KINDS:
-            self._tell(update, received_ns)
+            self.core.tell(update, received_ns)
         elif update.kind == ReportKind.FUNDING:
             self.core.tell_funding(update, received_ns)
         else:
@@ -456,18 +455,13 @@ class Gateway:
             self.core.reports.publish(update, received_ns)
         self._told_in(time.time_ns() - received_ns)
 
-    def _tell(self, update: Update, received_ns: int) -> bool:
-        """Report what is new about an order, and let those know who wait for it."""
-        core = self.core
-        if not core.tell(update, received_ns):
-            return False
-        client_id = update.client_id
-        order = core.orders.get(client_id)
-        self.flights.heard(client_id, update.kind, order is not None and order.ended)
-        self.doubts.heard(client_id, update)
+    def _heard(self, update: Update) -> None:
+        """Let those know who wait for a report about an order."""
+        order = self.core.orders.get(update.client_id)
+        self.flights.heard(update, order is not None and order.ended)
+        self.doubts.heard(update.client_id, update)
         if order is not None and order.filled > order.traded:
             self.reconciler.gap(order)
-        return True
 
     def on_answer(self, answer: Answer, received_ns: int) -> None:
         """Take an answer."""
@@ -476,7 +470,7 @@ class Gateway:
         if flight is None:
             self.count("late_answers")
             for update in answer.updates:
-                self._tell(update, received_ns)
+                self.core.tell(update, received_ns)
             return
         self._answered_in(received_ns - flight.sent_ns)
         self.answers.resolve(flight, answer, received_ns)

@@ -3,8 +3,9 @@
 A request goes through at most three tables::
 
     Flights.waiting    by wire id, in the order of sending: no answer yet
-    Flights.expected   by order and action: answered, but the answer only announces an event
-    Doubts             by order: nobody knows; the venue is asked until it is known
+    Flights.expected   by request: answered, but the answer only announces an event
+    Doubts             by order, its requests by themselves: nobody knows; the venue is asked
+                       until it is known
 
 No answer in time, a lost connection, an answer that says nothing certain, an event that does not
 come: each of these makes a doubt. A doubt is never resolved by sending again. The venue is asked
@@ -33,6 +34,30 @@ ASKERS = 8
 """Queries at once."""
 
 
+Key = tuple[int, int, int]
+"""Of a request: its number, its order, its action."""
+
+
+def key_of(request: Request) -> Key:
+    """Return what tells a request apart; one that is sent again is the same one."""
+    return (request.request_id, request.client_id, request.action)
+
+
+def is_answered(request: Request, update: Update) -> bool:
+    """Return whether an AMENDED or AMEND_REJECTED of its order is the result of an amendment."""
+    if request.action != Action.AMEND:
+        return False
+    if update.request_id:
+        return update.request_id == request.request_id
+    if update.kind != ReportKind.AMENDED:
+        return True
+    # Not every venue says whose amendment it is.
+    return request.price in (0, update.price) and request.quantity in (0, update.quantity)
+
+
+_RESULTS = (ReportKind.AMENDED, ReportKind.AMEND_REJECTED)
+
+
 @dataclass(slots=True, eq=False)
 class Flight:
     """A request on its way."""
@@ -54,7 +79,7 @@ class Flights:
         self.waiting: dict[str, Flight] = {}
         self.given_up: OrderedDict[str, Flight] = OrderedDict()
         """Requests of unknown fate: an answer may yet come."""
-        self.expected: dict[tuple[int, int], tuple[Request, int]] = {}
+        self.expected: dict[Key, tuple[Request, int]] = {}
 
     def add(self, flight: Flight) -> None:
         """Wait for the answer to a message that has left."""
@@ -90,34 +115,32 @@ class Flights:
 
     def expect(self, request: Request, now_ns: int) -> None:
         """Wait for the event that an answer announced."""
-        self.expected[request.client_id, request.action] = (request, now_ns)
+        self.expected[key_of(request)] = (request, now_ns)
 
     def unheard(self, before_ns: int) -> list[tuple[Request, int]]:
         """Remove and return what was announced before, with when."""
-        late = []
-        for key, (request, since_ns) in self.expected.items():
-            if since_ns >= before_ns:
-                break
-            late.append((key, request, since_ns))
-        for key, _, _ in late:
-            del self.expected[key]
-        return [(request, since_ns) for _, request, since_ns in late]
+        late = [key for key, (_, since_ns) in self.expected.items() if since_ns < before_ns]
+        return [self.expected.pop(key) for key in late]
 
-    def heard(self, client_id: int, kind: ReportKind, ended: bool) -> None:
+    def heard(self, update: Update, ended: bool) -> None:
         """Take note of an event of an order, which may have ended."""
-        if kind in (ReportKind.AMENDED, ReportKind.AMEND_REJECTED):
+        kind, client_id = update.kind, update.client_id
+        if kind in _RESULTS:
             for flight in self.waiting.values():
                 request = flight.request
-                if request.client_id == client_id and request.action == Action.AMEND:
+                if request.client_id == client_id and is_answered(request, update):
                     flight.heard = True
-        expected = self.expected
-        if not expected:
+        if not self.expected:
             return
-        expected.pop((client_id, Action.NEW), None)
-        if ended or kind in (ReportKind.CANCEL_REJECTED, ReportKind.NOT_FOUND):
-            expected.pop((client_id, Action.CANCEL), None)
-        if ended or kind in (ReportKind.AMENDED, ReportKind.AMEND_REJECTED):
-            expected.pop((client_id, Action.AMEND), None)
+        canceled = kind in (ReportKind.CANCEL_REJECTED, ReportKind.NOT_FOUND)
+        for key, (request, _) in [*self.expected.items()]:
+            if request.client_id == client_id and (
+                ended
+                or request.action == Action.NEW
+                or (canceled and request.action == Action.CANCEL)
+                or (kind in _RESULTS and is_answered(request, update))
+            ):
+                del self.expected[key]
 
 
 @dataclass(slots=True, eq=False)
@@ -128,8 +151,8 @@ class Doubt:
     since_s: float
     due_s: float
     step: int = 0
-    requests: dict[int, tuple[Request, int]] = field(default_factory=dict)
-    """By action: the request and when it was sent (ours, Unix ns)."""
+    requests: dict[Key, tuple[Request, int]] = field(default_factory=dict)
+    """Of unknown fate, with when each was sent (ours, Unix ns)."""
     asking: bool = False
     suspect: bool = False
     """The order was missing where it should have been: being absent is an end."""
@@ -158,7 +181,7 @@ class Doubts:
         order = self._core.orders.get(request.client_id)
         if order is not None:
             doubt = self._doubt(order)
-            doubt.requests.setdefault(request.action, (request, sent_ns))
+            doubt.requests.setdefault(key_of(request), (request, sent_ns))
 
     def suspect(self, order: Order) -> None:
         """Begin to ask about an order that is not where it should be."""
@@ -185,22 +208,24 @@ class Doubts:
         if doubt.order.over:
             self._settle(doubt)
             return
-        requests = doubt.requests
-        if update.kind not in (ReportKind.NOT_FOUND, ReportKind.UNKNOWN):
-            requests.pop(Action.NEW, None)
-        if update.kind in (ReportKind.AMENDED, ReportKind.AMEND_REJECTED):
-            requests.pop(Action.AMEND, None)
-        if update.kind == ReportKind.CANCEL_REJECTED:
-            requests.pop(Action.CANCEL, None)
+        kind, requests = update.kind, doubt.requests
+        known = kind not in (ReportKind.NOT_FOUND, ReportKind.UNKNOWN)
+        for key, (request, _) in [*requests.items()]:
+            if (
+                (known and request.action == Action.NEW)
+                or (kind in _RESULTS and is_answered(request, update))
+                or (kind == ReportKind.CANCEL_REJECTED and request.action == Action.CANCEL)
+            ):
+                del requests[key]
         if not requests and not doubt.suspect and not doubt.asking:
             del self.table[client_id]
 
     def _settle(self, doubt: Doubt) -> None:
         """Forget a doubt of an order that has ended; an open amendment has failed."""
         self.table.pop(doubt.order.client_id, None)
-        if Action.AMEND in doubt.requests:
-            request = doubt.requests[Action.AMEND][0]
-            self._core.tell(refusal(request, Reason.ALREADY_CLOSED), time.time_ns())
+        for request, _ in doubt.requests.values():
+            if request.action == Action.AMEND:
+                self._core.tell(refusal(request, Reason.ALREADY_CLOSED), time.time_ns())
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -248,21 +273,24 @@ class Doubts:
         now = time.time_ns()
         for update in found:
             update.flags |= ReportFlag.RECONCILED
+            core.keep_newer(update, asked_ns)
             core.tell(update, now)
-        doubt.requests.pop(Action.NEW, None)
+        if self.table.get(order.client_id) is not doubt:
+            return
         doubt.suspect = False
-        for action in (Action.CANCEL, Action.AMEND):
-            if action in doubt.requests and self._answers(doubt, action, asked_ns):
-                del doubt.requests[action]
+        for key, (request, sent_ns) in [*doubt.requests.items()]:
+            if self._decides(order, request, sent_ns, asked_ns):
+                doubt.requests.pop(key, None)
         if not doubt.requests:
             self.table.pop(order.client_id, None)
 
-    def _answers(self, doubt: Doubt, action: Action, asked_ns: int) -> bool:
-        """Return whether the order's state, as it is known now, decides a cancel or amendment."""
-        core, order = self._core, doubt.order
-        request, sent_ns = doubt.requests[action]
+    def _decides(self, order: Order, request: Request, sent_ns: int, asked_ns: int) -> bool:
+        """Return whether the order's state, as it is known now, decides a request."""
+        core = self._core
         final = asked_ns - sent_ns > core.adapter.dialect.not_found_after_s * 1e9
-        if action == Action.CANCEL:
+        if request.action == Action.NEW:
+            return True
+        if request.action == Action.CANCEL:
             if order.ended:
                 return True
             if final:

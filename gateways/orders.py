@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from gateways.ids import ClientIds
 from gateways.message import Request, Update
-from gateways.types import OrderStatus, ReportFlag, ReportKind, RequestFlag
+from gateways.types import Action, OrderStatus, ReportFlag, ReportKind, RequestFlag
 
 FILLS_MAX = 262_144
 """Trades that are remembered, to be told only once."""
@@ -369,7 +369,8 @@ class OrderTable:
         if status in LIVE_STATUS and (order.over or done):
             # Ends are final everywhere: this was said before, and came after.
             update.status = order.status
-            return update.request_id != 0 and update.kind != ReportKind.STATUS
+            asked = update.kind != ReportKind.STATUS or update.action == Action.QUERY
+            return update.request_id != 0 and asked
         for name in ("price", "quantity", "side", "order_type", "stop_price", "average_price"):
             if value := getattr(update, name):
                 setattr(order, name, value)

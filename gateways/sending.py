@@ -28,6 +28,7 @@ from gateways.types import (
     MarginMode,
     PositionSide,
     Reason,
+    ReportFlag,
     ReportKind,
     RequestFlag,
     SelfTrade,
@@ -542,6 +543,8 @@ class Sender:
                 update.kind, update.reason = ReportKind.UNKNOWN, Reason.VENUE_UNSURE
                 self.answers.doubt(order)
             update.request_id, update.action = request.request_id, request.action
+            update.flags |= ReportFlag.RECONCILED
+            core.keep_newer(update, asked_ns)
             core.tell(update, time.time_ns())
 
     async def ask(self, order: Order) -> list[Update] | None:
