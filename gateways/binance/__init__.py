@@ -18,16 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from engine.common import Endpoints, Exchange, OrderType, TimeInForce
 from gateways.adapter import ROUTE_ORDERS, Call, Cost, Dialect, Identity, Limit, Query
 from gateways.binance import answers, endpoints, events, limits, requests, session
+from gateways.dialects import NEVER_RESTS
 from gateways.message import Event, Instrument, Request, Update
 from gateways.types import Action, MarginMode, PositionSide, SelfTrade, Trigger
 
 __all__ = ["BinanceSpot", "BinanceUsdm"]
 
 _AS_FORM = frozenset({Action.NEW, Action.AMEND, Action.CANCEL, Action.CANCEL_ALL, Action.QUERY})
-
-
-_RESTING = frozenset({TimeInForce.POST_ONLY, TimeInForce.FOK, TimeInForce.GTD})
-"""What a market order cannot be: it takes what there is and ends."""
 
 
 class _Binance:
@@ -238,7 +235,7 @@ def _check_terms(request: Request) -> str:
         return f"price {request.price}: above 0"
     if order_type in requests.STOPS and request.stop_price <= 0:
         return f"stop price {request.stop_price}: above 0"
-    if time in _RESTING and order_type in (OrderType.MARKET, OrderType.STOP_MARKET):
+    if time in NEVER_RESTS and order_type in (OrderType.MARKET, OrderType.STOP_MARKET):
         return f"a market order cannot be {time.name}"
     if request.trigger == Trigger.INDEX:
         return "Binance has no stop orders on the index price"

@@ -8,6 +8,7 @@ streams", "Demo mode", "Spot testnet"; USDⓈ-M "WebSocket API general info", "M
 from engine.common import Endpoints, Exchange, FeeSchedule, OrderType, RateLimits, TimeInForce
 from gateways.adapter import ROUTE_ORDERS, ROUTE_PRIVATE, Amend, Cost, Dialect
 from gateways.binance.limits import CONNECTIONS, weight
+from gateways.dialects import SIMULATOR
 
 RECV_WINDOW_MS = 5000
 """How long after its timestamp a request may reach the matching engine; then it dies by itself."""
@@ -27,9 +28,6 @@ def usdm_endpoints(rest: str, orders: str, private: str) -> Endpoints:
         {ROUTE_ORDERS: orders.rstrip("/"), ROUTE_PRIVATE: f"{private.rstrip('/')}/private"},
     )
 
-
-SIMULATOR = "127.0.0.1:9101"
-"""Where the simulated venue (``gateways.simulator``) listens unless configured otherwise."""
 
 SPOT = Exchange(
     name="binance_spot",

@@ -7,10 +7,11 @@ share an account: each adapter tells only of its own categories, and both of the
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
-from engine.common import Endpoints, Exchange, OrderType, TimeInForce
+from engine.common import Endpoints, Exchange, OrderType
 from engine.secrets import Secret
 from gateways.adapter import Call, Cost, Dialect, Identity, Limit, Query
 from gateways.bybit import answers, endpoints, events, limits, requests, session
+from gateways.dialects import SPOT, check_new
 from gateways.message import Event, Instrument, Request, Update
 from gateways.signing import Sign, hmac_hex, rsa_base64
 from gateways.types import Action, MarginMode, RequestFlag, Trigger
@@ -55,7 +56,7 @@ class Bybit:
             return ""
         if instrument is None:
             return "no instrument"
-        if (instrument.kind == requests.SPOT) is not self._spot:
+        if (instrument.kind == SPOT) is not self._spot:
             return f"{instrument.native} is not of this market"
         if action in (Action.LEVERAGE, Action.MARGIN_MODE) and self._spot:
             return "leverage of spot pairs is not supported"
@@ -174,23 +175,11 @@ class BybitSpot(Bybit):
 
 
 def _check_new(request: Request, spot: bool) -> str:
-    tif = request.time_in_force
-    market = request.order_type in (OrderType.MARKET, OrderType.STOP_MARKET)
+    if common := check_new(request, "Bybit", endpoints.DIALECT.times_in_force):
+        return common
     stop = request.order_type >= OrderType.STOP_MARKET
-    if tif not in endpoints.DIALECT.times_in_force:
-        return f"Bybit has no time in force {tif.name}"
-    if market and tif in (TimeInForce.POST_ONLY, TimeInForce.FOK):
-        return f"market orders cannot be {tif.name}"
-    if stop and not request.stop_price:
-        return "a stop order needs a stop price"
     if stop and spot and request.trigger != Trigger.LAST:
         return "stop orders of spot pairs look at the last price"
-    if request.flags & RequestFlag.QUOTE_QUANTITY and not (spot and market):
-        return "only spot market orders can have a quantity in the quote currency"
-    if spot and request.flags & RequestFlag.REDUCE_ONLY:
-        return "spot orders cannot be reduce-only"
-    if spot and request.position_side:
-        return "spot has no position sides"
     if spot and request.margin_mode == MarginMode.ISOLATED:
         return "spot orders cannot be isolated"
     return ""

@@ -11,8 +11,9 @@ import orjson
 
 from gateways.adapter import Call, Cost, Query
 from gateways.bybit import limits
-from gateways.bybit.errors import BAN_S, OF_ADDRESS, WAIT_S, classify, classify_status
+from gateways.bybit.errors import BAN_S, OF_ADDRESS, WAIT_S, classify
 from gateways.bybit.words import MS, Instruments, Json, balances, execution, order, position
+from gateways.dialects import classify_status, unreadable
 from gateways.message import Answer, Update, Verdict
 from gateways.types import Action, OrderStatus, Reason, ReportFlag, ReportKind
 
@@ -117,11 +118,7 @@ def read_answer(
             frame, call.wire_id, f"order.{operation}", _limit_of(call), headers, time_ms
         )
     except (ValueError, TypeError, AttributeError):
-        # It came, and nobody knows what it says.
-        text = body[:100].decode(errors="replace")
-        unsure = Answer(wire_id=call.wire_id, verdict=Verdict.UNKNOWN, text=text)
-        unsure.reason = Reason.VENUE_UNSURE
-        return unsure
+        return unreadable(call.wire_id, body)
     if answer.reason is Reason.NOT_CHANGED and operation in _SETTINGS:
         # It is as it was wished.
         answer.verdict, answer.reason = Verdict.ACCEPTED, Reason.NONE

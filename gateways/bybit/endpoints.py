@@ -9,6 +9,7 @@ WebSocket, so there is no environment for it.
 
 from engine.common import Endpoints, Exchange, FeeSchedule, OrderType, RateLimits, TimeInForce
 from gateways.adapter import ROUTE_ORDERS, ROUTE_PRIVATE, Amend, Dialect
+from gateways.dialects import SIMULATOR
 
 
 def bybit_endpoints(rest: str, websocket: str) -> Endpoints:
@@ -16,10 +17,6 @@ def bybit_endpoints(rest: str, websocket: str) -> Endpoints:
     base = websocket.rstrip("/")
     routes = {ROUTE_ORDERS: f"{base}/v5/trade", ROUTE_PRIVATE: f"{base}/v5/private"}
     return Endpoints(rest.rstrip("/"), routes)
-
-
-SIMULATOR = "127.0.0.1:9101"
-"""Where the simulated venue listens unless configured otherwise."""
 
 
 def _endpoints(name: str) -> dict[str, Endpoints]:

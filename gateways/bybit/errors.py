@@ -6,10 +6,9 @@ are not listed: those of orders and positions (110xxx), and of spot (17xxxx) are
 ones (10xxx) may come from any place, so the order's fate is not known.
 """
 
+from gateways.dialects import Classified, by_code
 from gateways.message import Verdict
 from gateways.types import Reason
-
-Classified = tuple[Verdict, Reason]
 
 _GROUPS: tuple[tuple[Verdict, Reason, str], ...] = (
     (Verdict.ACCEPTED, Reason.NONE, "0"),
@@ -74,9 +73,7 @@ _GROUPS: tuple[tuple[Verdict, Reason, str], ...] = (
     (Verdict.REFUSED, Reason.WOULD_TRIGGER, "110092 110093 170204 170206"),
 )
 
-_TABLE: dict[int, Classified] = {
-    int(code): (verdict, reason) for verdict, reason, codes in _GROUPS for code in codes.split()
-}
+_TABLE = by_code(_GROUPS)
 _REFUSED = ((20_000, 40_000), (110_000, 190_000))
 """Ranges of codes that refuse, listed or not."""
 
@@ -118,19 +115,6 @@ def classify(code: int, text: str = "") -> Classified:
     if any(first <= code < last for first, last in _REFUSED):
         return Verdict.REFUSED, Reason.OTHER
     return Verdict.UNKNOWN, Reason.OTHER
-
-
-def classify_status(status: int) -> Classified:
-    """Return what an HTTP status means if there is no code in the body."""
-    if status == 429:
-        return Verdict.LIMITED, Reason.RATE_LIMIT
-    if status in (403, 418):
-        return Verdict.LIMITED, Reason.BANNED
-    if status == 401:
-        return Verdict.REFUSED, Reason.AUTHENTICATION
-    if 400 <= status < 500 and status not in (408, 499):
-        return Verdict.REFUSED, Reason.OTHER
-    return Verdict.UNKNOWN, Reason.VENUE_UNSURE
 
 
 _CANCEL_TYPES: dict[str, Reason] = {
@@ -180,9 +164,6 @@ REJECT_REASONS: dict[str, Reason] = {
     "INSUFFICIENT_MARGIN": Reason.BALANCE,
 }
 _BY_IMMEDIATE = {"FOK": Reason.FILL_OR_KILL, "IOC": Reason.IMMEDIATE}
-
-BY_USER = frozenset({Reason.REQUESTED, Reason.DEAD_MAN})
-"""What ends an order as CANCELED; all else is EXPIRED."""
 
 
 def end_reason(cancel_type: str, reject_reason: str, time_in_force: str) -> Reason:

@@ -16,23 +16,12 @@ import orjson
 from gateways.adapter import Cost
 from gateways.bybit import limits
 from gateways.bybit.answers import read_reply, usage
-from gateways.bybit.requests import SPOT
 from gateways.bybit.session import DCP
 from gateways.bybit.words import Instruments, Json, balances, execution, order, position
+from gateways.dialects import KINDS, SPOT
 from gateways.message import Answer, Event, Notice, NoticeKind, Request, Update, Verdict
 from gateways.types import Action, OrderStatus, ReportKind
 
-_KINDS = {
-    OrderStatus.ACCEPTED: ReportKind.ACCEPTED,
-    OrderStatus.OPEN: ReportKind.OPEN,
-    OrderStatus.PARTIALLY_FILLED: ReportKind.OPEN,
-    OrderStatus.UNTRIGGERED: ReportKind.OPEN,
-    OrderStatus.FILLED: ReportKind.STATUS,
-    OrderStatus.CANCELED: ReportKind.CANCELED,
-    OrderStatus.EXPIRED: ReportKind.EXPIRED,
-    OrderStatus.REJECTED: ReportKind.REJECTED,
-    OrderStatus.NONE: ReportKind.STATUS,
-}
 _IGNORED = Notice(kind=NoticeKind.IGNORED)
 
 
@@ -184,7 +173,7 @@ class Reader:
 
     def _tell(self, update: Update, state: str) -> None:
         """Make what is known of an order the event that it is."""
-        update.kind = _KINDS[OrderStatus(update.status)]
+        update.kind = KINDS[OrderStatus(update.status)]
         if state == "Triggered":
             update.kind = ReportKind.TRIGGERED
         self.amends.recognize(update)

@@ -17,11 +17,11 @@ from engine.common import OrderType, TimeInForce
 from gateways.adapter import Call, Identity, Query
 from gateways.bybit import limits
 from gateways.bybit.endpoints import DIALECT, RECV_WINDOW_MS
+from gateways.dialects import SPOT
 from gateways.message import Instrument, Request
 from gateways.numbers import to_text
 from gateways.types import Action, MarginMode, RequestFlag
 
-SPOT = 1
 LINEAR, INVERSE, SPOT_CATEGORY = "linear", "inverse", "spot"
 CATEGORIES = ("", SPOT_CATEGORY, LINEAR, LINEAR, INVERSE, INVERSE)
 """By the instrument table's kind."""

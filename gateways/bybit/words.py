@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.common import OrderType, TimeInForce
-from gateways.bybit.errors import BY_USER, end_reason
-from gateways.bybit.requests import SPOT
+from gateways.bybit.errors import end_reason
+from gateways.dialects import BY_USER, SPOT
 from gateways.message import Instrument, Update
 from gateways.numbers import amount, average, balance, to_mantissa, trade_number
 from gateways.types import (
@@ -78,7 +78,7 @@ def order(row: Json, instrument: Instrument) -> Update:
         # A market order's is the bound of its slippage.
         price=0 if market else to_mantissa(row.get("price") or "", prices),
         filled=to_mantissa(row.get("cumExecQty") or "", quantities),
-        average_price=average_of(row.get("avgPrice"), prices),
+        average_price=average(row.get("avgPrice") or "", prices),
         stop_price=to_mantissa(row.get("triggerPrice") or "", prices),
         status=STATES.get(row["orderStatus"], OrderStatus.NONE),
         side=SIDES[row["side"]],
@@ -97,10 +97,6 @@ def order(row: Json, instrument: Instrument) -> Update:
         update.reason = forced
     _end(update, row, tif)
     return update
-
-
-def average_of(text: str | None, decimals: int) -> int:
-    return average(text, decimals) if text and text != "0" else 0
 
 
 def _in_quote(row: Json, instrument: Instrument, market: bool) -> bool:
@@ -216,7 +212,7 @@ def position(row: Json, instrument: Instrument) -> Update:
         instrument=instrument.row,
         exchange_ns=int(row.get("updatedTime") or 0) * MS,
         quantity=side * quantity,
-        average_price=average_of(price, instrument.price_decimals),
+        average_price=average(price or "", instrument.price_decimals),
         position_side=POSITIONS.get(row.get("positionIdx") or 0, 0),
         margin_mode=MarginMode.ISOLATED if row.get("tradeMode") else MarginMode.CROSS,
     )

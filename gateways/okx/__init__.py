@@ -9,6 +9,7 @@ from typing import ClassVar
 from engine.common import Endpoints, Exchange, OrderType, TimeInForce
 from engine.secrets import Secret
 from gateways.adapter import ROUTE_ORDERS, Call, Cost, Dialect, Identity, Limit, Query
+from gateways.dialects import SPOT, check_new
 from gateways.message import Event, Instrument, Request, Update
 from gateways.okx import answers, endpoints, events, limits, requests, session
 from gateways.signing import Sign, hmac_base64
@@ -51,7 +52,7 @@ class Okx:
             return ""
         if instrument is None:
             return "no instrument"
-        spot = instrument.kind == requests.SPOT
+        spot = instrument.kind == SPOT
         if action in (Action.LEVERAGE, Action.MARGIN_MODE) and spot:
             return "leverage of spot pairs is not supported"
         return _check_new(request, spot) if action == Action.NEW else ""
@@ -158,25 +159,16 @@ class Okx:
 def _check_new(request: Request, spot: bool) -> str:
     stop = request.order_type >= OrderType.STOP_MARKET
     tif = request.time_in_force
-    quote = request.flags & RequestFlag.QUOTE_QUANTITY
-    if tif not in endpoints.DIALECT.times_in_force:
-        return f"OKX has no time in force {tif.name}"
-    if request.order_type == OrderType.MARKET and tif in (TimeInForce.POST_ONLY, TimeInForce.FOK):
-        return f"market orders cannot be {tif.name}"
+    if common := check_new(request, "OKX", endpoints.DIALECT.times_in_force):
+        return common
     if stop and tif != TimeInForce.GTC:
         return f"stop orders cannot be {tif.name}"
-    if stop and not request.stop_price:
-        return "a stop order needs a stop price"
+    if stop and request.flags & RequestFlag.QUOTE_QUANTITY:
+        return "stop orders have their quantity in the base currency"
     if stop and spot and request.trigger != Trigger.LAST:
         return "stop orders of spot pairs look at the last price"
     if stop and request.self_trade:
         return "OKX takes no self-trade prevention with a stop order: the account's is in force"
-    if quote and not (spot and request.order_type == OrderType.MARKET):
-        return "only spot market orders can have a quantity in the quote currency"
-    if spot and request.flags & RequestFlag.REDUCE_ONLY:
-        return "spot orders cannot be reduce-only"
-    if spot and request.position_side:
-        return "spot has no position sides"
     if request.self_trade == SelfTrade.NONE:
         return "OKX does not let orders of one account trade with each other"
     if request.self_trade == SelfTrade.CANCEL_BOTH and tif == TimeInForce.FOK:

@@ -10,10 +10,11 @@ from typing import Any
 import orjson
 
 from gateways.adapter import Call, Query
+from gateways.dialects import classify_status, unreadable
 from gateways.message import Answer, Event, Update, Verdict
 from gateways.numbers import amount, to_mantissa, trade_number
 from gateways.okx import limits
-from gateways.okx.errors import WAIT_S, classify, classify_status
+from gateways.okx.errors import WAIT_S, classify
 from gateways.okx.requests import ALGO, CANCEL_ALL
 from gateways.okx.words import (
     LIQUIDITY,
@@ -120,11 +121,7 @@ def read_answer(call: Call, status: int, body: bytes, instruments: Instruments) 
             return [_of_batch(read_reply(frame, call.wire_id, limit, ""))]
         return list(read_reply(frame, call.wire_id, limit, operation))
     except (ValueError, TypeError, AttributeError):
-        # It came, and nobody knows what it says.
-        text = body[:100].decode(errors="replace")
-        unsure = Answer(wire_id=call.wire_id, verdict=Verdict.UNKNOWN, text=text)
-        unsure.reason = Reason.VENUE_UNSURE
-        return [unsure]
+        return [unreadable(call.wire_id, body)]
 
 
 _DONE_WITH = (Verdict.ACCEPTED, Verdict.GONE)

@@ -8,6 +8,7 @@ takes orders and carries the private channels, but for stop orders: what becomes
 
 from engine.common import Endpoints, Exchange, FeeSchedule, OrderType, RateLimits, TimeInForce
 from gateways.adapter import ROUTE_ORDERS, Amend, Cost, Dialect
+from gateways.dialects import SIMULATOR
 from gateways.okx.limits import CONNECT
 
 ROUTE_BUSINESS = "business"
@@ -18,9 +19,6 @@ def okx_endpoints(rest: str, websocket: str) -> Endpoints:
     """Return the endpoints at the given base URLs."""
     return Endpoints(rest.rstrip("/"), {ROUTE_ORDERS: f"{websocket.rstrip('/')}/ws/v5/private"})
 
-
-SIMULATOR = "127.0.0.1:9101"
-"""Where the simulated venue listens unless configured otherwise."""
 
 REST = "https://openapi.okx.com"
 DEMO_WEBSOCKET = "wss://wspap.okx.com:8443"

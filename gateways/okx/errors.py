@@ -7,10 +7,9 @@ the WebSocket (60xxx) are refusals; general ones (50xxx) may come from any place
 fate is not known.
 """
 
+from gateways.dialects import Classified, by_code
 from gateways.message import Verdict
 from gateways.types import Reason
-
-Classified = tuple[Verdict, Reason]
 
 _GROUPS: tuple[tuple[Verdict, Reason, str], ...] = (
     (Verdict.ACCEPTED, Reason.NONE, "0"),
@@ -100,9 +99,7 @@ _GROUPS: tuple[tuple[Verdict, Reason, str], ...] = (
     ),
 )
 
-_TABLE: dict[int, Classified] = {
-    int(code): (verdict, reason) for verdict, reason, codes in _GROUPS for code in codes.split()
-}
+_TABLE = by_code(_GROUPS)
 _REFUSED_FROM, _REFUSED_TO = 51_000, 70_000
 
 WAIT_S = 2.0
@@ -122,22 +119,6 @@ def classify(code: int) -> Classified:
     if _REFUSED_FROM <= code < _REFUSED_TO:
         return Verdict.REFUSED, Reason.OTHER
     return Verdict.UNKNOWN, Reason.OTHER
-
-
-def classify_status(status: int) -> Classified:
-    """Return what an HTTP status means if there is no code in the body.
-
-    Source: "Error code" (REST API): 4xx were not taken, 5xx are neither success nor failure.
-    """
-    if status == 429:
-        return Verdict.LIMITED, Reason.RATE_LIMIT
-    if status in (403, 418):
-        return Verdict.LIMITED, Reason.BANNED
-    if status in (401,):
-        return Verdict.REFUSED, Reason.AUTHENTICATION
-    if 400 <= status < 500 and status not in (408, 499):
-        return Verdict.REFUSED, Reason.OTHER
-    return Verdict.UNKNOWN, Reason.VENUE_UNSURE
 
 
 CANCEL_SOURCES: dict[str, Reason] = {
@@ -169,9 +150,6 @@ CANCEL_SOURCES: dict[str, Reason] = {
     "43": Reason.PRICE_BAND,
 }
 """``cancelSource``: why an order ended."""
-
-BY_USER = frozenset({Reason.REQUESTED, Reason.DEAD_MAN})
-"""What ends an order as CANCELED; all else is EXPIRED."""
 
 
 def cancel_reason(source: str, order_type: str) -> Reason:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
+from gateways.dialects import KINDS
 from gateways.message import Event, Instrument, Notice, NoticeKind, Update
 from gateways.okx.answers import LIMIT_OF, read_reply
 from gateways.okx.errors import classify
@@ -69,16 +70,6 @@ def _notice(frame: Json) -> Notice:
 
 
 # -- orders -------------------------------------------------------------------------------------
-_KINDS = {
-    OrderStatus.OPEN: ReportKind.OPEN,
-    OrderStatus.PARTIALLY_FILLED: ReportKind.OPEN,
-    OrderStatus.FILLED: ReportKind.STATUS,
-    OrderStatus.CANCELED: ReportKind.CANCELED,
-    OrderStatus.EXPIRED: ReportKind.EXPIRED,
-    OrderStatus.NONE: ReportKind.STATUS,
-}
-
-
 def _orders(data: Sequence[Json], instruments: Instruments) -> list[Event]:
     events: list[Event] = []
     for row in data:
@@ -98,7 +89,7 @@ def _orders(data: Sequence[Json], instruments: Instruments) -> list[Event]:
             # Two steps in one push: the trigger, and the order in the book.
             events.append(order(row, instrument, ReportKind.TRIGGERED))
         update = order(row, instrument, ReportKind.STATUS)
-        update.kind = _KINDS[OrderStatus(update.status)]
+        update.kind = KINDS[OrderStatus(update.status)]
         events.append(update)
     return events
 
@@ -123,13 +114,7 @@ def _amended(row: Json, instrument: Instrument) -> Update:
     return update
 
 
-_ALGO_KINDS = {
-    OrderStatus.UNTRIGGERED: ReportKind.OPEN,
-    OrderStatus.OPEN: ReportKind.TRIGGERED,
-    OrderStatus.CANCELED: ReportKind.CANCELED,
-    OrderStatus.REJECTED: ReportKind.REJECTED,
-    OrderStatus.NONE: ReportKind.STATUS,
-}
+_ALGO_KINDS = KINDS | {OrderStatus.OPEN: ReportKind.TRIGGERED}
 
 
 def _algo_orders(data: Sequence[Json], instruments: Instruments) -> list[Event]:

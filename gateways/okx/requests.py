@@ -22,6 +22,7 @@ import orjson
 
 from engine.common import OrderType, TimeInForce
 from gateways.adapter import Call, Cost, Identity, Query
+from gateways.dialects import SPOT
 from gateways.message import Instrument, Request
 from gateways.numbers import to_text
 from gateways.okx import limits
@@ -42,7 +43,6 @@ BILLS_KEPT_MS = 7 * 86_400_000
 """``bills`` tells the last seven days; older ones are in ``bills-archive``."""
 FUNDING_FEE = 8
 """Type of a bill."""
-SPOT = 1
 
 INST_TYPES = ("", "SPOT", "SWAP", "FUTURES", "SWAP", "FUTURES")
 """By the instrument table's kind."""

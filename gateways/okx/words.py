@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.common import OrderType, TimeInForce
+from gateways.dialects import BY_USER
 from gateways.message import Instrument, Update
 from gateways.numbers import amount, average, balance, to_mantissa, trade_number
-from gateways.okx.errors import BY_USER, cancel_reason, classify
+from gateways.okx.errors import cancel_reason, classify
 from gateways.okx.requests import ALGO
 from gateways.types import (
     Liquidity,
@@ -81,7 +82,7 @@ def order(row: Json, instrument: Instrument, kind: ReportKind) -> Update:
         exchange_ns=int(row["uTime"]) * MS,
         price=to_mantissa(row.get("px") or "", prices),
         filled=to_mantissa(row.get("accFillSz") or "", quantities),
-        average_price=average_of(row.get("avgPx"), prices),
+        average_price=average(row.get("avgPx") or "", prices),
         status=STATES.get(state, OrderStatus.NONE),
         side=SIDES[row["side"]],
         order_type=order_type,
@@ -111,10 +112,6 @@ def _in_quote(row: Json, market: bool) -> bool:
     if target or not market or row.get("instType") != "SPOT":
         return target == "quote_ccy"
     return bool(row["side"] == "buy")
-
-
-def average_of(text: str | None, decimals: int) -> int:
-    return average(text, decimals) if text and text != "0" else 0
 
 
 def _end(update: Update, row: Json) -> None:
@@ -209,7 +206,7 @@ def positions(data: Sequence[Json], instruments: Instruments) -> list[Update]:
         # In hedge mode both sides are told as positive numbers.
         update.quantity = side * abs(quantity) if side else quantity
         update.position_side = side
-        update.average_price = average_of(row.get("avgPx"), instrument.price_decimals)
+        update.average_price = average(row.get("avgPx") or "", instrument.price_decimals)
         update.margin_mode = MODES.get(row.get("mgnMode") or "", MarginMode.NONE)
         update.exchange_ns = int(row.get("uTime") or 0) * MS
         events.append(update)
