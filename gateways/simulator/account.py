@@ -185,6 +185,10 @@ class Order:
     filled: int = 0
     value: Decimal = ZERO
     """Sum of price times quantity of its fills: price units times quantity units."""
+    realised: Decimal = ZERO
+    """Profit and loss of what its fills closed."""
+    settled: Decimal = ZERO
+    """What its fills are worth in the settlement currency: inverse contracts only."""
     fees: dict[str, Decimal] = field(default_factory=dict)
     fills: list["AccountFill"] = field(default_factory=list)
     book_id: int = 0

@@ -168,7 +168,8 @@ class FaultPlan:
 
     def clock_skew_ms(self, venue: str) -> int:
         """Return how far the clock of ``venue`` is ahead of ours."""
-        return self.faults.clock_skew_ms if fnmatchcase(venue, self.faults.venue) else 0
+        skew_ms = self.faults.clock_skew_ms
+        return skew_ms if skew_ms and fnmatchcase(venue, self.faults.venue) else 0
 
 
 NO_FAULT = RequestFate()

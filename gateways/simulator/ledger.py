@@ -270,6 +270,9 @@ class Ledger:
         order.updated_ms = now_ms
         book = self._fill_spot if units.spot else self._fill_contract
         fee, asset, realised = book(order, units, ticks, lots, maker)
+        order.realised += realised
+        if units.inverse:
+            order.settled += units.value(ticks, lots)
         order.fees[asset] = order.fees.get(asset, ZERO) + fee
         self._sequence += 1
         fill = AccountFill(

@@ -12,6 +12,9 @@ FUNDING_INTERVAL_MS = 8 * 3_600_000
 HIGHEST_RATE = 300_000
 """Funding rates stay within so many 1e-8 either way, as the venues' caps have it."""
 
+_STEPS_MOST = 60
+"""A clock that was put forward, or a server that stood still, moves the figures so often."""
+
 Top = tuple[int, int, int, int]
 
 
@@ -91,7 +94,7 @@ def held_value(instrument: Instrument, lots: int) -> tuple[int, int]:
 class Reference:
     """Funding rate, mark and index price and open interest of one contract.
 
-    Moves once a second of the clock, whoever asks. ``rate`` is in 1e-8, ``open_interest`` in lots.
+    Moves once in each second of the venue's clock. ``rate`` is in 1e-8, ``open_interest`` in lots.
     """
 
     def __init__(
@@ -106,11 +109,14 @@ class Reference:
         self._second = 0
 
     def advance(self, now_ms: int) -> None:
-        """Move, if a new second has begun."""
+        """Move once for each second that has begun; a clock that was put back moves nothing."""
         second = now_ms // 1000
-        if second == self._second:
-            return
+        steps = min(second - self._second, _STEPS_MOST) if self._second else 1
         self._second = second
+        for _ in range(steps):
+            self._move()
+
+    def _move(self) -> None:
         rng = self._rng
         self.rate = max(-HIGHEST_RATE, min(HIGHEST_RATE, self.rate + rng.randint(-20, 20)))
         self.open_interest += rng.randint(-5, 5) * self._instrument.typical_lots

@@ -409,10 +409,11 @@ class SimulatedVenue:
 
     def _observe(self, market: SimulatedBook, outcome: Outcome) -> None:
         venue = self.venues[market.venue]
+        now_ms = self._now_ms + self.plan.clock_skew_ms(venue.name)
         try:
-            venue.observe(market, outcome, self._now_ms)
+            venue.observe(market, outcome, now_ms)
             if venue.trading is not None:
-                venue.trading.observe(market, outcome, venue.now_ms())
+                venue.trading.observe(market, outcome, now_ms)
         except Exception as error:
             self._complain(venue, error)
 
@@ -435,12 +436,12 @@ class SimulatedVenue:
                 owed += (now - last) * self.config.rate
                 owed = self._generate_owed(owed)
             last = now
-            now_ms = time.time_ns() // 1_000_000
             for venue in self.venues.values():
+                now_ms = venue.now_ms()
                 try:
                     venue.tick(now_ms)
                     if venue.trading is not None:
-                        venue.trading.tick(venue.now_ms())
+                        venue.trading.tick(now_ms)
                 except Exception as error:
                     # The other venues, and what waits for clients of this one, go on.
                     self._complain(venue, error)

@@ -13,7 +13,8 @@ class Timetable:
         """Return the intervals that have come round since the last call, in their order."""
         found = []
         for interval_ms, due_ms in self._next_ms.items():
-            if now_ms >= due_ms:
+            # Further away than the interval: the clock has been put back.
+            if now_ms >= due_ms or due_ms - now_ms > interval_ms:
                 found.append(interval_ms)
                 if interval_ms:
                     self._next_ms[interval_ms] = (now_ms // interval_ms + 1) * interval_ms

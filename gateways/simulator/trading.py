@@ -372,6 +372,9 @@ class Trading:
             tag = scope.removeprefix("tag:") if scope.startswith("tag:") else ""
             symbol = "" if tag else scope
             self.cancel_all(account, now_ms, symbol=symbol, tag=tag, why=Why.DEAD_MAN)
+        for market in self.ledger.markets.values():
+            if market.reference is not None:
+                market.reference.advance(now_ms)
         if now_ms >= self._funding_ms:
             if self._funding_ms:
                 for symbol, market in self.ledger.markets.items():

@@ -1,7 +1,6 @@
 """One WebSocket connection of a Binance client: subscriptions, limits, the shutdown notice."""
 
 import re
-import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -101,7 +100,7 @@ class BinanceSession(Session):
 
     def announce(self, client: Client) -> None:
         """Send the shutdown event."""
-        event = b'{"e":"serverShutdown","E":%d}' % (time.time_ns() // 1_000_000)
+        event = b'{"e":"serverShutdown","E":%d}' % self.venue.now_ms()
         if client.wrapped:
             event = b"%b%b}" % (envelope_head("!serverShutdown"), event)
         client.pending.append(text_frame(event))

@@ -123,7 +123,6 @@ class MarketStreams:
     def mark_price(self, now_ms: int) -> str:
         """Return the event of this second as text."""
         assert self.market.reference is not None
-        self.market.reference.advance(now_ms)
         mark, index, settle = self.prices()
         return (
             f'{{"e":"markPriceUpdate","E":{now_ms},"s":"{self._symbol}","p":"{mark}",'
@@ -131,12 +130,16 @@ class MarketStreams:
             f'"T":{next_funding_ms(now_ms)},"st":1}}'
         )
 
-    def send_mark(self, text: str, every_third: bool) -> None:
-        """Send a mark price event to the streams that are due."""
-        for name in self._mark if every_third else self._mark[1:]:
-            topic = self._hub.topics.get(name)
-            if topic is not None:
-                topic.publish(text.encode())
+    def send_mark(self, now_ms: int, *, every_third: bool, wanted: bool) -> str:
+        """Send the mark price to the streams that are due; return its event if it is wanted."""
+        names = self._mark if every_third else self._mark[1:]
+        topics = [self._hub.topics[name] for name in names if name in self._hub.topics]
+        if not topics and not wanted:
+            return ""
+        text = self.mark_price(now_ms)
+        for topic in topics:
+            topic.publish(text.encode())
+        return text
 
     def prices(self) -> tuple[str, str, str]:
         """Return mark, index and estimated settlement price, with eight decimals."""
@@ -153,8 +156,11 @@ class MarketStreams:
         assert self.market.reference is not None
         return decimal_text(self.market.reference.rate, VALUE_DECIMALS)
 
-    def second(self, now_ms: int) -> tuple[str, str] | None:
-        """Send what is sent once a second; return the day's figures if they have changed."""
+    def second(self, now_ms: int, wanted: tuple[bool, bool]) -> tuple[str, str] | None:
+        """Send what is sent once a second; return the day's figures if they have changed.
+
+        ``wanted`` says which of the two forms of the figures somebody hears who hears all markets.
+        """
         if self._liquidation:
             payload, self._liquidation = self._liquidation, b""
             for name in (self._forced, "!forceOrder@arr"):
@@ -164,12 +170,16 @@ class MarketStreams:
         if self.market.stats.trades == self._told:
             return None
         self._told = self.market.stats.trades
-        texts = (self._ticker_text(now_ms), self._mini_text(now_ms))
-        for name, text in zip(self._day, texts, strict=True):
-            topic = self._hub.topics.get(name)
+        topics = [self._hub.topics.get(name) for name in self._day]
+        writers = (self._ticker_text, self._mini_text)
+        ticker, mini = (
+            write(now_ms) if topic is not None or heard else ""
+            for write, topic, heard in zip(writers, topics, wanted, strict=True)
+        )
+        for topic, text in zip(topics, (ticker, mini), strict=True):
             if topic is not None:
                 topic.publish(text.encode())
-        return texts
+        return ticker, mini
 
     def _prices_text(self) -> str:
         stats, price = self.market.stats, self.market.instrument.price
@@ -376,7 +386,8 @@ class VenueStreams:
         if self._seconds.due(now_ms):
             if self.dialect.futures:
                 self._send_marks(now_ms)
-            figures = [market.second(now_ms) for market in self.markets.values()]
+            every, mini = (name in self.hub.topics for name in _ALL_DAYS)
+            figures = [market.second(now_ms, (every, mini)) for market in self.markets.values()]
             changed = [texts for texts in figures if texts is not None]
             if changed:
                 for name, texts in zip(_ALL_DAYS, zip(*changed, strict=True), strict=True):
@@ -385,12 +396,13 @@ class VenueStreams:
     def _send_marks(self, now_ms: int) -> None:
         every_third = self._marks % 3 == 0
         self._marks += 1
-        texts = []
-        for market in self.markets.values():
-            text = market.mark_price(now_ms)
-            market.send_mark(text, every_third)
-            texts.append(text)
-        for name in ("!markPrice@arr", "!markPrice@arr@1s")[0 if every_third else 1 :]:
+        names = ("!markPrice@arr", "!markPrice@arr@1s")[0 if every_third else 1 :]
+        wanted = any(name in self.hub.topics for name in names)
+        texts = [
+            market.send_mark(now_ms, every_third=every_third, wanted=wanted)
+            for market in self.markets.values()
+        ]
+        for name in names:
             self._publish(name, texts)
 
     def _publish(self, name: str, texts: Iterable[str]) -> None:

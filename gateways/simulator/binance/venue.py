@@ -139,7 +139,7 @@ class BinanceVenue(Venue):
         if self.streams is not None:
             self.streams.tick(now_ms)
         if self.keys is not None:
-            self.keys.tick(self.now_ms())
+            self.keys.tick(now_ms)
         if self.user_stream is not None:
             self.user_stream.flush()
 

@@ -1,6 +1,5 @@
 """One WebSocket connection of a Bybit client: subscriptions and JSON pings."""
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -44,7 +43,7 @@ class BybitSession(Session):
         if operation == "ping":
             self._reply(client, request, "pong")
             return
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self._venue.now_ms()
         try:
             if operation not in ("subscribe", "unsubscribe"):
                 raise RequestError(f"error:unknown op {operation}")

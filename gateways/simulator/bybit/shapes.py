@@ -73,7 +73,7 @@ def _executed(order: Order) -> tuple[Decimal, str]:
     if not units.inverse:
         value = order.value * (units.worth / units.lot)
         return value, plain(money(order.average)) if order.filled else ""
-    value = sum((units.value(fill.price, fill.quantity) for fill in order.fills), start=ZERO)
+    value = order.settled
     if not value:
         return ZERO, ""
     return value, plain(money(units.worth * order.filled / value))

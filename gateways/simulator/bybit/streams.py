@@ -336,7 +336,6 @@ class MarketStreams:
         """Return the fields that only contracts have."""
         instrument, reference = self.market.instrument, self.market.reference
         assert reference is not None
-        reference.advance(now_ms)
         price, quantity = instrument.price, instrument.quantity
         bid, bid_lots, ask, ask_lots = now_top(self.market.book)
         if instrument.market is Market.INVERSE:

@@ -1,6 +1,5 @@
 """One Bybit namespace of the server: its streams, REST and WebSocket addresses."""
 
-import time
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -112,7 +111,7 @@ class BybitVenue(Venue):
 
     def reset_sequences(self) -> None:
         """Send all books anew with ``u`` 1, as after a restart of the venue's service."""
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self.now_ms()
         for market in self.streams.markets.values():
             market.restart(now_ms)
 

@@ -249,7 +249,8 @@ class PrivateStreams:
                 # What becomes of it shall know where it came from.
                 order.terms.extra["algoId"] = str(order.id)
                 order.terms.extra["algoClOrdId"] = order.client_id
-            self._push("orders-algo", order, describe_algo(order))
+            if self._hears(order.account, "orders-algo"):
+                self._push("orders-algo", order, describe_algo(order))
             return
         if event.change is Change.PREVENTED:
             return  # The order's end is told by an event of its own.
@@ -273,14 +274,18 @@ class PrivateStreams:
                     self._push_order(order, fill, None)
             else:
                 self._push_order(order, fill, told)
-            self._push("fills", order, pushed_fill(fill))
+            if self._hears(order.account, "fills"):
+                self._push("fills", order, pushed_fill(fill))
         else:
             self._push_order(order, None, told)
 
     def _push_order(self, order: Order, fill: AccountFill | None, told: Json | None) -> None:
-        if self._subscriptions.get((order.account.uid, "orders")):
+        if self._hears(order.account, "orders"):
             mark = self._trading.mark(order.market)
             self._push("orders", order, pushed_order(order, fill, mark, told))
+
+    def _hears(self, account: Account, channel: str) -> bool:
+        return bool(self._subscriptions.get((account.uid, channel)))
 
     def _push(self, channel: str, order: Order, entry: Json) -> None:
         payload = b""

@@ -185,7 +185,7 @@ class OkxSession(Session):
         name = topic_of(channel, subject)
         hub = self.venue.hub
         hub.subscribe(client, name)
-        markets[0].greet(client, hub.topics[name], channel, time.time_ns() // 1_000_000)
+        markets[0].greet(client, hub.topics[name], channel, self._venue.now_ms())
         self.venue.on_subscribe()
 
     def _subscribe_private(self, client: Client, number: object, argument: dict[str, str]) -> None:

@@ -205,7 +205,7 @@ def describe_order(order: Order) -> Json:
         "linkedAlgoOrd": {"algoId": extra.get("algoId", "")},
         "ordId": str(order.id),
         "ordType": extra.get("ordType", "limit" if order.price else "market"),
-        "pnl": plain(sum((fill.realised for fill in order.fills), ZERO)),
+        "pnl": plain(order.realised),
         "posSide": position_side(terms.position_side, order.market),
         "px": instrument.price.text(order.price) if order.price else "",
         "rebate": "0",

@@ -250,7 +250,6 @@ class MarketStreams:
             return self._price(reference.mark if reference is not None else self._index())
         if reference is None:
             return None
-        reference.advance(now_ms)
         return reference.open_interest if channel == "open-interest" else now_ms // FUNDING_MS
 
     def _state_message(self, channel: str, now_ms: int) -> bytes:

@@ -58,7 +58,7 @@ class OkxVenue(Venue):
     def tick(self, now_ms: int) -> None:
         """Publish what is due by the clock."""
         self.streams.tick(now_ms)
-        self.private.tick(self.now_ms())
+        self.private.tick(now_ms)
 
     def reset_sequences(self) -> None:
         """Go on with lower numbers (``seqId`` below ``prevSeqId``, once for each book)."""
