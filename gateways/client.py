@@ -151,10 +151,10 @@ class OrderClient:
         """Ask for another leverage of an instrument."""
         return self._ask(Action.LEVERAGE, 0, instrument, quantity=leverage)
 
-    def set_margin_mode(self, instrument: int, mode: MarginMode) -> int:
-        """Ask for another margin mode of an instrument."""
+    def set_margin_mode(self, instrument: int, mode: MarginMode, leverage: int = 0) -> int:
+        """Ask for another margin mode of an instrument; OKX and Bybit want the leverage with it."""
         terms = (0, 0, 0, PositionSide.NET, mode, Trigger.LAST, SelfTrade.VENUE_DEFAULT)
-        return self._ask(Action.MARGIN_MODE, 0, instrument, terms=terms)
+        return self._ask(Action.MARGIN_MODE, 0, instrument, quantity=leverage, terms=terms)
 
     def poll(self) -> NDArray[Any]:
         """Return the reports since the last call (``REPORT`` records); they stay until the next."""

@@ -34,7 +34,8 @@ class Action(IntEnum):
     LEVERAGE = 7
     """Set the leverage of ``instrument`` to ``quantity`` (a plain number)."""
     MARGIN_MODE = 8
-    """Set the margin mode of ``instrument`` to ``margin_mode``."""
+    """Set the margin mode of ``instrument`` to ``margin_mode``; OKX and Bybit want the leverage
+    with it, in ``quantity`` (a plain number)."""
 
 
 class ReportKind(IntEnum):

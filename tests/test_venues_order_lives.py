@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from gateways.simulator.bybit import queries
-from gateways.types import OrderStatus, ReportKind
+from gateways.types import MarginMode, OrderStatus, ReportKind
 from tests.gateway_desk import SYMBOLS, order_id, simulated_desk, until
 
 K = ReportKind
@@ -88,3 +88,23 @@ def test_r37_an_end_that_the_venue_knows_only_as_history_is_found(venue, play, m
         await desk.settled()
 
     play(venue, scene)
+
+
+@pytest.mark.parametrize("venue", ["binance_usdm", "okx", "bybit"])
+def test_a_margin_mode_is_set_with_its_leverage(venue, play):
+    async def scene(desk):
+        request = desk.client.set_margin_mode(0, MarginMode.ISOLATED, 7)
+        await desk.got(K.DONE, request_id=request)
+        if venue == "okx":
+            assert desk.account.leverage[desk.native] == 7
+
+    play(venue, scene)
+
+
+def test_a_margin_mode_without_a_leverage_is_refused_where_the_venue_wants_one(play):
+    async def scene(desk):
+        request = desk.client.set_margin_mode(0, MarginMode.ISOLATED)
+        told = await desk.got(K.FAILED, request_id=request)
+        assert "leverage" in told["text"]
+
+    play("okx", scene)

@@ -47,7 +47,7 @@ class Okx:
         """Return why OKX has no such order or operation; empty if it does."""
         instrument, action = request.instrument, request.action
         if action == Action.MARGIN_MODE and not request.quantity:
-            return "OKX takes the margin mode with each order, or with a leverage"
+            return "OKX sets the margin mode with a leverage, or takes it with each order"
         if action in (Action.CANCEL_ALL, Action.RECONCILE):
             return ""
         if instrument is None:
