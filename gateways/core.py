@@ -41,6 +41,8 @@ class Core:
     log: logging.Logger
     count: Callable[[str], None]
     wire_prefix: str = ""
+    placed: int = 0
+    """New orders that have left us."""
     heard: Callable[[Update], None] = lambda update: None
     """Is told of each report about an order: somebody may have waited for it."""
     barred: dict[int, int] = field(default_factory=dict)

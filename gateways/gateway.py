@@ -48,7 +48,7 @@ from gateways.ids import ClientIds
 from gateways.inflight import SWEEP_S, Doubts, Flights
 from gateways.instruments import InstrumentTable
 from gateways.limits import RateLimits
-from gateways.message import Answer, Instrument, Update
+from gateways.message import Answer, Instrument, Request, Update
 from gateways.orders import ORDER_KINDS, OrderTable
 from gateways.park import BellWatch
 from gateways.reconcile import Reconciler
@@ -63,7 +63,7 @@ from gateways.settings import (
     find_factory,
     identity,
 )
-from gateways.types import REQUEST, Action, Reason, ReportKind
+from gateways.types import REQUEST, Action, Reason, ReportKind, RequestFlag
 
 ATTACH_S = 0.05
 """How often to look whether the ring of requests is there, and still the same."""
@@ -78,6 +78,9 @@ CLOCK_AGAIN_S = 1.0
 """Least time between two measurements of the clock that refusals have asked for."""
 STOP_S = 2.0
 """How long a clean stop waits for answers that are to come."""
+CANCEL_STOP_S, CANCEL_AGAIN_S = 5.0, 1.0
+"""How long it tries to cancel what is open where that is wished, and how often."""
+_URGENT = int(RequestFlag.URGENT)
 
 COUNTED = (
     "requests",
@@ -321,16 +324,27 @@ class Gateway:
         requests.cancel()
         await asyncio.gather(requests, return_exceptions=True)
         if self.settings.cancel_on_stop:
-            for order in self.core.orders.live():
-                self.sender.send(self.core.request_of(Action.CANCEL, order), time.time_ns())
+            await self._cancel_everything()
         until = time.monotonic() + STOP_S
         while self._busy() and time.monotonic() < until:  # noqa: ASYNC110 - many things end it
             await asyncio.sleep(SWEEP_S)
 
+    async def _cancel_everything(self) -> None:
+        """Cancel all orders, again and again until none is left or it has taken too long."""
+        orders, until = self.core.orders, time.monotonic() + CANCEL_STOP_S
+        asked_s = float("-inf")
+        while (orders.open or self.flights.waiting) and time.monotonic() < until:
+            if orders.open and time.monotonic() - asked_s > CANCEL_AGAIN_S:
+                asked_s = time.monotonic()
+                self.sender.resume(Request(Action.CANCEL_ALL, 0, 0, None, flags=_URGENT))
+            await asyncio.sleep(SWEEP_S)
+        for order in orders.live():
+            names = {"client_id": order.client_id, "venue_id": order.venue_id}
+            self._log.error("an order is left open", extra=names)
+
     def _busy(self) -> bool:
         """Return whether something is still to come before a clean stop."""
-        open_left = self.settings.cancel_on_stop and self.core.orders.open > 0
-        return bool(self.flights.waiting) or bool(self.core.reports.waiting) or open_left
+        return bool(self.flights.waiting) or bool(self.core.reports.waiting)
 
     # -- requests ---------------------------------------------------------------------------------
     def _resume(self, left: Left) -> None:

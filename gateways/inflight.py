@@ -70,6 +70,8 @@ class Flight:
     attempts: int = 1
     heard: bool = False
     """The event that its answer would announce has come already."""
+    placed: int = 0
+    """``Core.placed`` when it was sent."""
 
 
 class Flights:

@@ -9,7 +9,7 @@ import asyncio
 import struct
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from engine.common import OrderType, Side, TimeInForce
 from gateways.adapter import Call, answers
@@ -17,10 +17,10 @@ from gateways.answers import ORDER_ACTIONS, Answers, Parts
 from gateways.core import Core
 from gateways.deadman import DeadMan
 from gateways.inflight import Flight, Flights
-from gateways.message import Answer, Request, Update, Verdict, pack
+from gateways.message import Answer, Instrument, Request, Update, Verdict, pack
 from gateways.orders import Order
 from gateways.reports import of_request, refusal
-from gateways.rest import RestFailed
+from gateways.rest import Reply, RestFailed
 from gateways.sessions import Route
 from gateways.types import (
     REQUEST,
@@ -55,6 +55,13 @@ _UNCHECKED = frozenset({Action.RECONCILE, Action.QUERY})
 """Requests that every venue takes."""
 
 
+class Cancellable(Protocol):
+    """What will send a request: a timer, or a task."""
+
+    def cancel(self) -> object:
+        """Give it up."""
+
+
 class Sender:
     """Sends requests. ``orders_route`` carries them; ``ready`` says whether new ones may go.
 
@@ -81,8 +88,8 @@ class Sender:
         self._costs, self._take = core.adapter.costs, core.limits.take
         self._instrument, self._barred = core.instruments.get, core.barred
         self._both = core.adapter.dialect.amend_needs_both
-        self._claimed: set[int] = set()
-        """Numbers of new orders that wait for a limit, or for their turn to go by REST."""
+        self._claimed: dict[int, tuple[Request, Cancellable]] = {}
+        """New orders that wait for a limit or a connection for REST, and what will send each."""
         self._left = False
         """Whether a request is on the socket and not entered yet: it counts as sent."""
         self.sent = 0
@@ -116,7 +123,12 @@ class Sender:
                 self._core.reports.publish(update)
                 return
         elif action is _AMEND or action is _CANCEL:
+            if action is _CANCEL and request.client_id in self._claimed:
+                self._cancel_claimed(request)
+                return
             request = self._aim(request)
+        elif action is Action.CANCEL_ALL:
+            self._drop_claimed(request.instrument)
         if action is Action.CANCEL_ALL and request.instrument is None and self._check(request):
             self._cancel_by_instrument(request)
             return
@@ -131,6 +143,25 @@ class Sender:
     def resume(self, request: Request) -> None:
         """Do what a predecessor had been asked for."""
         self._handle(request, time.time_ns())
+
+    def _cancel_claimed(self, request: Request) -> None:
+        """Cancel an order that has not left us yet: the venue would not know it, and then get it.
+
+        The answer makes no order of it: it is told as it is.
+        """
+        self._drop(request.client_id)
+        self._core.reports.publish(refusal(request, Reason.ALREADY_CLOSED))
+
+    def _drop_claimed(self, instrument: Instrument | None) -> None:
+        """Give back the orders (of an instrument) that have not left us yet."""
+        for number, (waiting, _) in [*self._claimed.items()]:
+            if instrument is None or waiting.instrument == instrument:
+                self._drop(number)
+
+    def _drop(self, number: int) -> None:
+        waiting, sends = self._claimed.pop(number)
+        sends.cancel()
+        self.not_sent(waiting, Reason.REQUESTED)
 
     def _is_barred(self, request: Request) -> bool:
         """Return whether the numbers of a request may be of decimals that are not any more."""
@@ -280,23 +311,24 @@ class Sender:
                 socket.send(message)
                 sent_ns = time.time_ns()
                 flight = Flight(request, wire_id, sent_ns, self._route.current, attempts)
+                flight.placed = core.placed
                 self._flights.waiting[wire_id] = flight
                 self._gone(request, asked_ns, sent_ns)
                 self._left = False
                 return
-        self._claim(request)
-        self._spawn(self._by_rest(request, asked_ns, attempts))
+        self._claim(request, self._spawn(self._by_rest(request, asked_ns, attempts)))
 
-    def _claim(self, request: Request) -> None:
+    def _claim(self, request: Request, sends: Cancellable) -> None:
         """Take note of an order that will be sent later: it must not be sent again meanwhile."""
         if request.action is _NEW:
-            self._claimed.add(request.client_id)
+            self._claimed[request.client_id] = (request, sends)
 
     def _gone(self, request: Request, asked_ns: int, sent_ns: int) -> None:
         """Take note of a request that has left, and tell it."""
         update = of_request(request, ReportKind.SENT)
         if request.action is _NEW:
-            self._claimed.discard(request.client_id)
+            self._claimed.pop(request.client_id, None)
+            self._core.placed += 1
             self._orders.sent(request, sent_ns)
             assert request.instrument is not None
             self._dead_man.order_sent(request.instrument.row)
@@ -308,7 +340,7 @@ class Sender:
         """Tell that a request certainly never left us."""
         self._core.count("not_sent")
         if request.action is _NEW:
-            self._claimed.discard(request.client_id)
+            self._claimed.pop(request.client_id, None)
             self._orders.forget(request.client_id)
         if request.request_id in self.answers.parts:
             self.answers.finish(refusal(request, reason))
@@ -338,10 +370,10 @@ class Sender:
         if not urgent or now + wait_ns > until_ns:
             self.not_sent(request, Reason.LOCAL_LIMIT)
             return
-        self._claim(request)
-        asyncio.get_running_loop().call_later(
+        later = asyncio.get_running_loop().call_later(
             wait_ns / 1e9, self.send, request, asked_ns, attempts, until_ns
         )
+        self._claim(request, later)
 
     def again(self, flight: Flight, after_s: float) -> None:
         """Send a request once more that certainly had no effect, or does the same twice."""
@@ -350,15 +382,22 @@ class Sender:
             self._refuse(request, Reason.RATE_LIMIT)
             return
         self._core.count("repeated")
-        asyncio.get_running_loop().call_later(
-            after_s, self.send, request, time.time_ns(), flight.attempts + 1
-        )
+        asyncio.get_running_loop().call_later(after_s, self._repeat, flight, time.time_ns())
+
+    def _repeat(self, flight: Flight, asked_ns: int) -> None:
+        request = flight.request
+        if request.action is Action.CANCEL_ALL and self._core.placed != flight.placed:
+            # It would end orders that were placed after it was asked for.
+            self.answers.finish(refusal(request, Reason.VENUE_UNSURE))
+            return
+        self.send(request, asked_ns, flight.attempts + 1)
 
     # -- by REST ----------------------------------------------------------------------------------
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
@@ -419,9 +458,12 @@ class Sender:
         last: Answer | None = None
         updates: list[Update] = []
         received_ns = 0
-        queue = [*calls]
+        queue, urgent = [*calls], request.action in (Action.CANCEL_ALL, _CANCEL)
         while queue:
             call = queue.pop(0)
+            if last is not None and not await self._room(call, urgent):
+                self.answers.unknown(flight, Reason.LOCAL_LIMIT)
+                return
             try:
                 async with asyncio.timeout(core.settings.request_timeout_s):
                     reply = await core.rest.send(call, on_written)
@@ -452,6 +494,16 @@ class Sender:
             last.updates = updates
             self.answers.resolve(flight, last, received_ns)
 
+    async def _room(self, call: Call, urgent: bool) -> bool:
+        """Take the costs of a further call; return whether there was room for it, in good time."""
+        core = self._core
+        until_s = time.monotonic() + core.settings.urgent_wait_s
+        while wait_ns := self._take(call.costs, urgent, core.clock.now_ns()):
+            if time.monotonic() + wait_ns / 1e9 > until_s:
+                return False
+            await asyncio.sleep(wait_ns / 1e9)
+        return True
+
     # -- requests that concern no single order -----------------------------------------------------
     def _send_other(self, request: Request, asked_ns: int, attempts: int) -> None:
         if request.action is Action.RECONCILE:
@@ -476,6 +528,7 @@ class Sender:
             await asyncio.sleep(wait_ns / 1e9)
         wire_id, now_ms = core.wire_id(), core.clock.now_ms()
         flight = Flight(request, wire_id, time.time_ns(), None, attempts)
+        flight.placed = core.placed
         socket = None if request.flags & _REST else self._route.socket()
         message = self._encode(request, wire_id, now_ms) if socket is not None else None
         if socket is not None and message is not None:
@@ -585,8 +638,25 @@ class Sender:
         # Not urgent, however much it matters: many questions must not hold up a cancel.
         if self._take(call.costs or self._costs(request), False, core.clock.now_ns()):
             return None
-        async with asyncio.timeout(core.settings.rest_timeout_s):
-            reply = await core.rest.send(call)
+        found: list[Update] = []
+        following: Call | None = call
+        while following is not None:
+            call = following
+            async with asyncio.timeout(core.settings.rest_timeout_s):
+                reply = await core.rest.send(call)
+            said = self._read_query(call, reply)
+            if said is None:
+                return None
+            found += said
+            # What the order has become since, where that is another one.
+            following = core.adapter.next_page(call, reply.body, core.clock.now_ms())
+            if following is not None and not await self._room(following, False):
+                return None
+        return found or None
+
+    def _read_query(self, call: Call, reply: Reply) -> list[Update] | None:
+        """Return what an answer to a query says; None if that is of no use."""
+        core = self._core
         events = core.adapter.read_answer(
             call, reply.status, reply.headers, reply.body, core.instruments.by_native
         )
@@ -600,7 +670,7 @@ class Sender:
                 found.append(Update(kind=ReportKind.NOT_FOUND, reason=Reason.UNKNOWN_ORDER))
             elif answer.verdict is not Verdict.ACCEPTED and not answer.updates:
                 return None
-        return found or None
+        return found
 
 
 def _harmless(request: Request, answer: Answer) -> bool:
