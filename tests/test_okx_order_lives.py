@@ -119,6 +119,25 @@ def test_a_stop_order_is_triggered_once_and_filled(play, order_type):
     play(scene)
 
 
+def test_a_stop_order_that_was_triggered_and_filled_unheard_is_told_as_filled(play):
+    async def scene(desk):
+        number = order_id()
+        stop(desk, number)
+        await desk.got(K.OPEN, client_id=number)
+        desk.fault(streams="*", drop=1.0)
+        desk.sells(desk.lots + 1, below=-10, rest=True)
+        desk.buys(1, below=-10)
+        await desk.quiet(0.1)
+        desk.well()
+        desk.client.query(number, 0)
+        told = await desk.got(K.STATUS, client_id=number, status=OrderStatus.FILLED)
+        assert told["filled"] == desk.quantity(desk.lots)
+        await desk.got(K.FILL, client_id=number)
+        await desk.settled()
+
+    play(scene)
+
+
 def test_without_the_route_of_stop_orders_the_gateway_is_down_and_comes_back(play):
     async def scene(desk):
         route = next(each for each in desk.gateway.routes if each.name == "business")
@@ -126,6 +145,18 @@ def test_without_the_route_of_stop_orders_the_gateway_is_down_and_comes_back(pla
         await desk.got(K.DOWN)
         await desk.got(K.UP)
         await until(lambda: route.up)
+
+    play(scene)
+
+
+def test_connections_are_made_no_faster_than_the_venue_allows(play):
+    async def scene(desk):
+        for _ in range(3):
+            desk.server.disconnect()
+            await until(lambda: not desk.gateway.up)
+            await until(lambda: desk.gateway.up)
+        assert desk.counted("connects") == 8
+        assert desk.counted("connect_failures") == 0
 
     play(scene)
 

@@ -5,11 +5,12 @@ The names begin with the number of the race in the order model's catalogue.
 
 import asyncio
 from contextlib import contextmanager
+from decimal import Decimal
 
 import pytest
 
 from gateways.simulator.bybit import queries
-from gateways.types import MarginMode, OrderStatus, ReportKind
+from gateways.types import MarginMode, OrderStatus, Reason, ReportKind
 from tests.gateway_desk import SYMBOLS, order_id, simulated_desk, until
 
 K = ReportKind
@@ -108,3 +109,28 @@ def test_a_margin_mode_without_a_leverage_is_refused_where_the_venue_wants_one(p
         assert "leverage" in told["text"]
 
     play("okx", scene)
+
+
+@pytest.mark.parametrize("venue", ["okx", "bybit"])
+def test_r32_funding_that_no_event_told_is_told_once_by_reconciliation(venue, play):
+    async def scene(desk):
+        number = order_id()
+        await desk.open(number)
+        desk.sells(desk.lots)
+        await desk.got(K.FILL, client_id=number)
+        await desk.quiet(0.1)
+        desk.fault(streams="*", drop=1.0)
+        desk.trading.pay_funding(desk.native, desk.now_ms())
+        await desk.quiet(0.1)
+        desk.well()
+        assert not desk.of(K.FUNDING)
+        for _ in range(3):
+            request = desk.client.reconcile()
+            await desk.got(K.SYNC_END, request_id=request)
+        (paid,) = desk.of(K.FUNDING)
+        (payment,) = desk.account.funding
+        assert Decimal(paid["fee"]).scaleb(-paid["decimals"]) == payment.paid
+        assert len(desk.of(K.FILL)) == 1
+        assert not [each for each in desk.of(K.DIFFERENCE) if each["reason"] == Reason.MISSED_FILL]
+
+    play(venue, scene)
