@@ -1,5 +1,6 @@
 """Who may ask what on the simulated Binance: keys, signatures, timestamps, the official vectors."""
 
+import json
 import time
 from urllib.parse import quote
 
@@ -11,8 +12,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateways.simulator.account import Account, AccountSettings
+from gateways.simulator.binance import wire
 from gateways.simulator.private import verify
 from tests.simulator_binance import KEY, SPOT, SYMBOL, USDM, Rest, api, hexadecimal, limit, private
 from tests.simulator_client import against
@@ -284,3 +288,27 @@ def test_the_socket_signs_what_is_on_the_wire():
 
     reply = against(use)
     assert (reply["id"], reply["status"]) == (7, 200)
+
+
+PARTS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.text(max_size=8),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.lists(st.integers(), max_size=3),
+)
+
+
+@given(st.dictionaries(st.text(max_size=8), PARTS, max_size=5), st.booleans())
+def test_both_ways_to_read_a_request_give_the_same_texts(parameters, ascii_only):
+    frame = json.dumps({"id": 1, "params": parameters}, ensure_ascii=ascii_only)
+    found = wire.parse(frame)
+    exact = wire._DECODER.decode(frame)
+    assert wire.number(found["id"]) == wire.number(exact["id"]) == 1
+    texts = {name: wire.text(value) for name, value in found["params"].items()}
+    assert texts == {name: wire.text(value) for name, value in exact["params"].items()}
+
+
+def test_a_negative_zero_keeps_its_sign():
+    assert wire.text(wire.parse('{"params": {"a": -0}}')["params"]["a"]) == "-0"

@@ -40,6 +40,7 @@ from gateways.simulator.rules import TradingRules
 from gateways.simulator.simulation import SimulatedBook
 from gateways.simulator.triggers import price_for
 
+_DOLLARS = ("USDT", "USDC", "USD")
 _MARKET_TYPES = (OrderType.MARKET, OrderType.STOP_MARKET)
 
 
@@ -54,6 +55,9 @@ class Ledger:
         self.listeners: list[Callable[[Event], None]] = []
         self.live: dict[int, Order] = {}
         """Orders of all accounts by id."""
+        self._by_base: dict[str, SimulatedBook] = {}
+        for market in sorted(self.markets.values(), key=lambda each: not each.units.spot):
+            self._by_base.setdefault(market.instrument.base, market)
         self.holders: dict[str, dict[int, Account]] = {}
         """Who has a position in a contract, by symbol and uid."""
         self._unsettled: dict[tuple[int, WorkKey], tuple[Account, WorkKey]] = {}
@@ -131,6 +135,13 @@ class Ledger:
     def mark(self, market: SimulatedBook) -> Decimal:
         """Return the mark price, on spot the last price."""
         return price_for(market, self.units(market), "mark")
+
+    def dollars(self, asset: str, otherwise: Decimal) -> Decimal:
+        """Return what a coin is worth in dollars; ``otherwise`` where no market tells."""
+        if asset in _DOLLARS:
+            return Decimal(1)
+        market = self._by_base.get(asset)
+        return otherwise if market is None else market.units.tick * market.stats.last
 
     def unrealised(self, position: Position) -> Decimal:
         """Return what a position would gain if closed at the mark price."""

@@ -380,6 +380,18 @@ class OrderBook:
         outcome.changes.append(Change(side, price, self.update_id))
 
 
+def by_price(fills: list[Fill]) -> list[tuple[Fill, Fill, int, int]]:
+    """Join the fills of one taker at one price: first, last, lots together, how many."""
+    joined: list[tuple[Fill, Fill, int, int]] = []
+    for fill in fills:
+        if joined and joined[-1][0].price == fill.price:
+            first, _, lots, count = joined[-1]
+            joined[-1] = (first, fill, lots + fill.quantity, count + 1)
+        else:
+            joined.append((fill, fill, fill.quantity, 1))
+    return joined
+
+
 def _foreign(level: Level, account: int, prevention: Prevention) -> tuple[int, bool]:
     """Return what a taker of ``account`` gets at a level, and whether it is stopped there."""
     lots = 0

@@ -4,28 +4,28 @@ Sources: binance-spot-api-docs errors.md (2026-07), USDⓈ-M "Error Code" page (
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from gateways.simulator import rest
 from gateways.simulator.account import Refused, Why
 
 Words = tuple[int, str]
 """A code and its text."""
 
 
-@dataclass(slots=True)
-class ApiError(Exception):
+class ApiError(rest.ApiError):
     """A refusal in the venue's words; ``data`` is what some errors carry besides."""
 
-    code: int
-    message: str
-    status: int = 400
-    data: dict[str, Any] | None = None
+    def __init__(
+        self, code: int, message: str, status: int = 400, data: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(code, message, status)
+        self.data = data
 
     @property
     def body(self) -> dict[str, Any]:
         """The error as JSON."""
-        body: dict[str, Any] = {"code": self.code, "msg": self.message}
+        body: dict[str, Any] = {"code": self.code, "msg": str(self)}
         return body if self.data is None else body | {"data": self.data}
 
 

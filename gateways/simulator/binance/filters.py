@@ -3,6 +3,7 @@
 from typing import Any
 
 from gateways.simulator.binance.dialect import Dialect
+from gateways.simulator.binance.limits import SPOT, USDM
 from gateways.simulator.binance.source import Source
 from gateways.simulator.instruments import Instrument, Listing, Scale, decimal_text
 
@@ -96,20 +97,20 @@ def _spot_filters(price: Scale, quantity: Scale) -> list[dict[str, Any]]:
         {
             "filterType": "PRICE_FILTER",
             "minPrice": _step(price),
-            "maxPrice": _whole(1_000_000, price),
+            "maxPrice": _whole(SPOT.max_price, price),
             "tickSize": _step(price),
         },
         {
             "filterType": "LOT_SIZE",
             "minQty": _step(quantity),
-            "maxQty": _whole(9000, quantity),
+            "maxQty": _whole(SPOT.max_quantity, quantity),
             "stepSize": _step(quantity),
         },
         {"filterType": "ICEBERG_PARTS", "limit": 10},
         {
             "filterType": "MARKET_LOT_SIZE",
             "minQty": "0.00000000",
-            "maxQty": _whole(100, quantity),
+            "maxQty": _whole(SPOT.max_market_quantity, quantity),
             "stepSize": "0.00000000",
         },
         {
@@ -121,22 +122,22 @@ def _spot_filters(price: Scale, quantity: Scale) -> list[dict[str, Any]]:
         },
         {
             "filterType": "PERCENT_PRICE_BY_SIDE",
-            "bidMultiplierUp": "5",
-            "bidMultiplierDown": "0.2",
-            "askMultiplierUp": "5",
-            "askMultiplierDown": "0.2",
+            "bidMultiplierUp": str(SPOT.band_up),
+            "bidMultiplierDown": str(SPOT.band_down),
+            "askMultiplierUp": str(SPOT.band_up),
+            "askMultiplierDown": str(SPOT.band_down),
             "avgPriceMins": 5,
         },
         {
             "filterType": "NOTIONAL",
-            "minNotional": "5.00000000",
+            "minNotional": f"{SPOT.min_notional:.8f}",
             "applyMinToMarket": True,
-            "maxNotional": "9000000.00000000",
+            "maxNotional": f"{SPOT.max_notional:.8f}",
             "applyMaxToMarket": False,
             "avgPriceMins": 5,
         },
-        {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": 200},
-        {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": 5},
+        {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": SPOT.orders},
+        {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": SPOT.stops},
     ]
 
 
@@ -169,18 +170,22 @@ def _futures(instrument: Instrument) -> dict[str, Any]:
             {
                 "filterType": "PRICE_FILTER",
                 "minPrice": _step(price),
-                "maxPrice": _whole(1_000_000, price),
+                "maxPrice": _whole(USDM.max_price, price),
                 "tickSize": _step(instrument.tick),
             },
-            {"filterType": "LOT_SIZE", "maxQty": "1000", **lots},
-            {"filterType": "MARKET_LOT_SIZE", "maxQty": "120", **lots},
-            {"filterType": "MAX_NUM_ORDERS", "limit": 200},
-            {"filterType": "MAX_NUM_ALGO_ORDERS", "limit": 10},
-            {"filterType": "MIN_NOTIONAL", "notional": "5"},
+            {"filterType": "LOT_SIZE", "maxQty": str(USDM.max_quantity), **lots},
+            {
+                "filterType": "MARKET_LOT_SIZE",
+                "maxQty": str(USDM.max_market_quantity),
+                **lots,
+            },
+            {"filterType": "MAX_NUM_ORDERS", "limit": USDM.orders},
+            {"filterType": "MAX_NUM_ALGO_ORDERS", "limit": USDM.stops},
+            {"filterType": "MIN_NOTIONAL", "notional": str(USDM.min_notional)},
             {
                 "filterType": "PERCENT_PRICE",
-                "multiplierUp": "1.0500",
-                "multiplierDown": "0.9500",
+                "multiplierUp": f"{USDM.band_up:.4f}",
+                "multiplierDown": f"{USDM.band_down:.4f}",
                 "multiplierDecimal": "4",
             },
         ],

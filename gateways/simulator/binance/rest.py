@@ -79,7 +79,7 @@ class Rest:
             if status:
                 return self.refuse(status, budget, now)
             if error is not None:
-                return self.answer(error.status, _error(error.code, error.message), budget)
+                return self.answer(error.status, _error(error.code, str(error)), budget)
             return self.answer(200, orjson.dumps(body), budget)
 
         return serve

@@ -30,21 +30,13 @@ from gateways.simulator.binance.codes import (
     refusal,
 )
 from gateways.simulator.binance.desk import Ask, Desk, Operation
+from gateways.simulator.binance.limits import SPOT, limits_of
 from gateways.simulator.binance.parameters import SPOT_ID_PATTERN, Parameters, steps
-from gateways.simulator.instruments import Instrument
-from gateways.simulator.rules import MarketLimits, TradingRules
+from gateways.simulator.rules import TradingRules
 from gateways.simulator.simulation import SimulatedBook
 
 DECIMALS = 8
 """Of all prices and quantities on the wire."""
-MAX_PRICE = 1_000_000
-MAX_QUANTITY = 9000
-MAX_MARKET_QUANTITY = 100
-MIN_NOTIONAL, MAX_NOTIONAL = Decimal(5), Decimal(9_000_000)
-MAX_ORDERS = 200
-MAX_ALGO_ORDERS = 5
-BAND_UP, BAND_DOWN = Decimal(5), Decimal("0.2")
-"""PERCENT_PRICE_BY_SIDE, of the last price."""
 MOST_ROWS = 1000
 
 _TIFS = {"GTC": TimeInForce.GTC, "IOC": TimeInForce.IOC, "FOK": TimeInForce.FOK}
@@ -73,27 +65,15 @@ _Row = TypeVar("_Row")
 _UNPRICED = (OrderType.MARKET, OrderType.STOP_MARKET)
 
 
-def _limits(instrument: Instrument) -> MarketLimits:
-    lots = 10**instrument.quantity.decimals // instrument.quantity.step
-    ticks = 10**instrument.price.decimals // instrument.price.step
-    return MarketLimits(
-        max_lots=MAX_QUANTITY * lots,
-        max_market_lots=MAX_MARKET_QUANTITY * lots,
-        min_notional=MIN_NOTIONAL,
-        min_price=1,
-        max_price=MAX_PRICE * ticks,
-    )
-
-
 def rules() -> TradingRules:
     """Return the venue's rules."""
     return TradingRules(
         post_only_refuses=True,
         duplicate_ids="live",
         amend_below_filled="refuse",
-        orders_per_symbol=MAX_ORDERS,
-        stops_per_symbol=MAX_ALGO_ORDERS,
-        limits=_limits,
+        orders_per_symbol=SPOT.orders,
+        stops_per_symbol=SPOT.stops,
+        limits=limits_of,
     )
 
 
@@ -176,7 +156,7 @@ def _quantity(market: SimulatedBook, parameters: Parameters, kind: str) -> tuple
         if quantity is None and quote is None:
             raise missing("quantity")
         if quote is not None:
-            if quote > MAX_NOTIONAL:
+            if quote > SPOT.max_notional:
                 raise Refused(Why.NOTIONAL)
             return 0, quote
     elif quote is not None:
@@ -191,10 +171,10 @@ def _check_value(desk: Desk, terms: OrderTerms) -> None:
         return
     last = desk.trading.mark(terms.market)
     price = desk.trading.price_units(terms.market, terms.price)
-    if last and not BAND_DOWN * last <= price <= BAND_UP * last:
+    if last and not SPOT.band_down * last <= price <= SPOT.band_up * last:
         raise Refused(Why.PRICE_BAND)
     quantity = desk.trading.quantity_units(terms.market, terms.quantity)
-    if quantity <= MAX_QUANTITY and price * quantity > MAX_NOTIONAL:
+    if quantity <= SPOT.max_quantity and price * quantity > SPOT.max_notional:
         raise Refused(Why.NOTIONAL)
 
 

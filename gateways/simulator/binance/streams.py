@@ -17,7 +17,7 @@ from gateways.simulator.market import (
     now_top,
     traded_value,
 )
-from gateways.simulator.matching import Fill, Outcome
+from gateways.simulator.matching import Fill, Outcome, by_price
 from gateways.simulator.simulation import SimulatedBook
 from gateways.simulator.timetable import Timetable
 
@@ -274,7 +274,7 @@ class MarketStreams:
 
     def _send_aggregates(self, fills: list[Fill], now_ms: int) -> None:
         topic = self._hub.topics[self._agg_trade]
-        for first, last, lots in _aggregate(fills):
+        for first, last, lots, _ in by_price(fills):
             self._aggregates += 1
             maker_buys = "false" if first.taker.side is Side.BUY else "true"
             price = self.market.instrument.price.text(first.price)
@@ -351,18 +351,6 @@ class MarketStreams:
 
 def _join(levels: list[list[str]]) -> str:
     return ",".join(f'["{price}","{quantity}"]' for price, quantity in levels)
-
-
-def _aggregate(fills: list[Fill]) -> list[tuple[Fill, Fill, int]]:
-    """Join the fills of one taker at one price: first, last, and the lots together."""
-    joined: list[tuple[Fill, Fill, int]] = []
-    for fill in fills:
-        if joined and joined[-1][1].price == fill.price:
-            first, _, lots = joined[-1]
-            joined[-1] = (first, fill, lots + fill.quantity)
-        else:
-            joined.append((fill, fill, fill.quantity))
-    return joined
 
 
 class VenueStreams:

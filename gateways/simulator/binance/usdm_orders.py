@@ -22,19 +22,13 @@ from gateways.simulator.binance.codes import (
     refusal,
 )
 from gateways.simulator.binance.desk import Ask, Desk, Operation, Result
+from gateways.simulator.binance.limits import USDM, limits_of
 from gateways.simulator.binance.parameters import USDM_ID_PATTERN, Parameters, steps
 from gateways.simulator.binance.spot_orders import MOST_ROWS, fills_of, orders_of, rows
 from gateways.simulator.binance.spot_shapes import PREVENTION
-from gateways.simulator.instruments import Instrument, Scale
-from gateways.simulator.rules import MarketLimits, TradingRules
+from gateways.simulator.rules import TradingRules
 from gateways.simulator.simulation import SimulatedBook
 
-MAX_QUANTITY, MAX_MARKET_QUANTITY = 1000, 120
-MAX_PRICE = 1_000_000
-MIN_NOTIONAL = Decimal(5)
-MAX_ORDERS, MAX_ALGO_ORDERS = 200, 10
-BAND_UP, BAND_DOWN = Decimal("1.05"), Decimal("0.95")
-"""PERCENT_PRICE, of the mark price: the highest bid, and the lowest ask."""
 BATCH_MOST, CANCEL_BATCH_MOST = 5, 10
 GOOD_TILL_LEAST_MS = 600_000
 FORCED_MOST = 100
@@ -62,21 +56,6 @@ _RESPONSES = {"ACK": 0, "RESULT": 0}
 _INVALID_TYPE = (-1116, "Invalid orderType.")
 
 
-def _limits(instrument: Instrument) -> MarketLimits:
-    return MarketLimits(
-        max_lots=_whole(MAX_QUANTITY, instrument.quantity),
-        max_market_lots=_whole(MAX_MARKET_QUANTITY, instrument.quantity),
-        min_notional=MIN_NOTIONAL,
-        min_price=1,
-        max_price=_whole(MAX_PRICE, instrument.price),
-    )
-
-
-def _whole(units: int, scale: Scale) -> int:
-    one: int = 10**scale.decimals
-    return units * one // scale.step
-
-
 def rules() -> TradingRules:
     """Return the venue's rules."""
     return TradingRules(
@@ -87,9 +66,9 @@ def rules() -> TradingRules:
         amend_below_filled="cancel",
         amend_post_only="cancel",
         reduce_only="truncate",
-        orders_per_symbol=MAX_ORDERS,
-        algo_orders_per_symbol=MAX_ALGO_ORDERS,
-        limits=_limits,
+        orders_per_symbol=USDM.orders,
+        algo_orders_per_symbol=USDM.stops,
+        limits=limits_of,
         liquidation_id="autoclose-",
         deleveraging_id="adl_autoclose_",
     )
@@ -191,7 +170,7 @@ def _price(desk: Desk, market: SimulatedBook, parameters: Parameters, side: Side
 
 def _check_band(desk: Desk, market: SimulatedBook, side: Side, ticks: int) -> None:
     price, mark = desk.trading.price_units(market, ticks), desk.trading.mark(market)
-    most, least = mark * BAND_UP, mark * BAND_DOWN
+    most, least = mark * USDM.band_up, mark * USDM.band_down
     if side is Side.BUY and price > most:
         raise ApiError(-4016, f"Limit price can't be higher than {most:f}.")
     if side is Side.SELL and price < least:

@@ -4,6 +4,8 @@ import json
 import re
 from typing import Any, NoReturn
 
+import orjson
+
 from gateways.simulator.binance.codes import ApiError
 
 
@@ -18,14 +20,20 @@ def _refuse(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_int=_Raw, parse_float=_Raw, parse_constant=_refuse)
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_INTEGER = re.compile(r"-?[0-9]{1,18}|[0-9]{19}")
 _ID_TEXT = re.compile(r".{0,36}")
 ID_ERROR = (-1135, "Invalid 'id' in JSON request; expected an integer, string.")
 
 
 def parse(data: str | bytes) -> Any:  # noqa: ANN401 - JSON
-    """Read JSON, its numbers as the text that they were; raises ValueError."""
+    """Read JSON, its numbers as the text that they were; raises ValueError.
+
+    Whole numbers of a flat request are numbers: they can only have been written in one way.
+    """
     read = data if isinstance(data, str) else data.decode()
+    plain = _parse_flat(read)
+    if plain is not None:
+        return plain
     try:
         found = _DECODER.decode(read)
         if "\\u" in read:
@@ -33,6 +41,23 @@ def parse(data: str | bytes) -> Any:  # noqa: ANN401 - JSON
             json.dumps(found, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    return found
+
+
+def _parse_flat(data: str) -> dict[str, Any] | None:
+    """Read a request without fractions and without lists, several times as fast; else None."""
+    if "-0" in data:
+        return None  # Perhaps a zero with a sign, which would lose it.
+    try:
+        found = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(found, dict):
+        return None
+    for value in found.values():
+        parts = value.values() if isinstance(value, dict) else (value,)
+        if not all(part is None or isinstance(part, str | int) for part in parts):
+            return None
     return found
 
 
@@ -49,6 +74,8 @@ def _text(value: Any) -> str:  # noqa: ANN401 - JSON
         return str(value)
     if value is True or value is False:
         return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
     if value is None:
         return "null"
     if isinstance(value, list):
@@ -62,6 +89,8 @@ def number(value: Any) -> int | str | None:  # noqa: ANN401 - JSON
         if not _INTEGER.fullmatch(value):
             raise ApiError(*ID_ERROR)
         return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
     if value is None or (isinstance(value, str) and _ID_TEXT.fullmatch(value)):
         return value
     raise ApiError(*ID_ERROR)

@@ -195,8 +195,7 @@ class Desk:
         instrument = position.market.instrument
         if not _heard(member, "position", str(instrument.market)):
             return
-        mark, gain = trading.mark(position.market), trading.unrealised(position)
-        row = position_row(position, mark, gain, live=True)
+        row = position_row(trading, position, live=True)
         row["seq"] = self.sequence(member, instrument.symbol)
         self._publish(member, "position", str(instrument.market), row, now_ms)
 

@@ -139,9 +139,7 @@ class Queries:
 
     def position(self, member: Member, trading: "Trading", position: Position) -> Row:
         """Return a position as REST has it."""
-        row = position_row(
-            position, trading.mark(position.market), trading.unrealised(position), live=False
-        )
+        row = position_row(trading, position, live=False)
         row["seq"] = self.desk.sequence(member, position.market.instrument.symbol)
         return row
 

@@ -5,7 +5,7 @@ and of recorded messages. Clients tell contracts from spot by the key ``tpslMode
 """
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.common import OrderType, Side, TimeInForce
 from gateways.simulator.account import (
@@ -28,9 +28,11 @@ from gateways.simulator.margin import (
     position_margin,
 )
 
+if TYPE_CHECKING:
+    from gateways.simulator.trading import Trading
+
 Row = dict[str, Any]
 
-MAINTENANCE = Decimal("0.005")
 POSITION_INDEX = {"net": 0, "long": 1, "short": 2}
 PREVENTION = {
     Prevention.NONE: "None",
@@ -245,8 +247,9 @@ def funding_row(payment: FundingPayment) -> Row:
     }
 
 
-def position_row(position: Position, mark: Decimal, unrealised: Decimal, *, live: bool) -> Row:
+def position_row(trading: "Trading", position: Position, *, live: bool) -> Row:
     """Return a position; the topic (``live``) calls the entry price otherwise than REST."""
+    mark, unrealised = trading.mark(position.market), trading.unrealised(position)
     instrument = position.market.instrument
     units = position.market.units
     lots = abs(position.lots)
@@ -267,7 +270,7 @@ def position_row(position: Position, mark: Decimal, unrealised: Decimal, *, live
         "positionBalance": plain(position.margin),
         "markPrice": plain(money(mark)),
         "positionIM": plain(margin),
-        "positionMM": plain(money(value * MAINTENANCE)),
+        "positionMM": plain(money(value * trading.rules.maintenance)),
         "positionIMByMp": plain(
             initial_margin(units.value_at(mark, lots), position.leverage) if lots else ZERO
         ),

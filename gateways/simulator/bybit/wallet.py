@@ -7,14 +7,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from gateways.simulator.account import ZERO, Account, Balance
-from gateways.simulator.bybit.shapes import MAINTENANCE, Row
+from gateways.simulator.bybit.shapes import Row
 from gateways.simulator.margin import money, plain, position_margin
 
 if TYPE_CHECKING:
     from gateways.simulator.trading import Trading
 
 Pair = tuple["Trading", Account]
-_DOLLARS = ("USDT", "USDC", "USD")
 
 
 def wallet_row(pairs: list[Pair], assets: tuple[str, ...]) -> Row:
@@ -22,7 +21,7 @@ def wallet_row(pairs: list[Pair], assets: tuple[str, ...]) -> Row:
     coins = []
     equity = wallet = gains = initial = maintenance = ZERO
     for asset, balance in pairs[0][1].balances.items():
-        price = _dollars(pairs, asset)
+        price = next(filter(None, (t.ledger.dollars(asset, ZERO) for t, _ in pairs)), ZERO)
         coin, figures = _coin(pairs, asset, balance, price)
         total, gain, margin, kept = figures
         wallet += total * price
@@ -64,7 +63,7 @@ def _coin(
                 gain += trading.unrealised(position)
                 held += position_margin(units, position)
                 value = units.value_at(position.entry, abs(position.lots))
-                kept += money(value * MAINTENANCE)
+                kept += money(value * trading.rules.maintenance)
     total = balance.total
     ordered = max(ZERO, total - balance.locked - held - available)
     row = {
@@ -90,14 +89,3 @@ def _coin(
         "spotBorrow": "0",
     }
     return row, (total, gain, held + ordered, kept)
-
-
-def _dollars(pairs: list[Pair], asset: str) -> Decimal:
-    """Return what one unit of an asset is worth, by the last price of some market of it."""
-    if asset in _DOLLARS:
-        return Decimal(1)
-    for trading, _ in pairs:
-        for market in trading.ledger.markets.values():
-            if market.instrument.base == asset:
-                return market.units.tick * market.stats.last
-    return ZERO

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from gateways.simulator.instruments import Instrument, Market
 from gateways.simulator.session import ConnectionRules
 
-NAME = "okx"
 RULES = ConnectionRules(
     announces_end=True,
     silence_s=30.0,

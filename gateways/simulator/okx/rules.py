@@ -20,7 +20,6 @@ BATCH_MOST = 20
 BAND = Decimal("0.05")
 """A buy may not be priced so much above the mark price, a sell not so much below."""
 LEVERAGE_MOST = 100
-_MAINTENANCE = Decimal("0.004")
 _PERIOD_S = 2.0
 _SINGLE, _BATCH = 60, 300
 """Requests, and orders of batches, per instrument, user and two seconds."""
@@ -51,7 +50,7 @@ def trading_rules() -> TradingRules:
         limits=_limits,
         leverage=DEFAULT_LEVERAGE,
         leverage_max=LEVERAGE_MOST,
-        maintenance=_MAINTENANCE,
+        maintenance=Decimal("0.004"),
     )
 
 

@@ -21,7 +21,6 @@ from gateways.simulator.trading import Trading
 
 Json = dict[str, Any]
 
-MAINTENANCE = Decimal("0.004")
 _STATES = {
     Status.UNTRIGGERED: "live",
     Status.NEW: "live",
@@ -419,7 +418,7 @@ def describe_position(trading: Trading, account: Account, position: Position, no
         "markPx": ratio(mark),
         "mgnMode": "isolated" if position.isolated else "cross",
         "mgnRatio": "",
-        "mmr": ratio(in_settle * MAINTENANCE),
+        "mmr": ratio(in_settle * trading.rules.maintenance),
         "notionalUsd": ratio(value),
         "pTime": str(now_ms),
         "pnl": plain(position.realised),
@@ -448,16 +447,10 @@ def last_trade(account: Account, position: Position) -> str:
     return ""
 
 
-def coin_price(trading: Trading, asset: str) -> Decimal:
-    """Return what a coin is worth in dollars; 1 where no market tells."""
-    market = trading.market(f"{asset}-USDT")
-    return trading.mark(market) if market is not None else Decimal(1)
-
-
 def describe_asset(trading: Trading, account: Account, asset: str, now_ms: int) -> Json:
     """Return one currency of ``/api/v5/account/balance`` and of the channel ``account``."""
     balance = account.balances[asset]
-    price = coin_price(trading, asset)
+    price = trading.ledger.dollars(asset, Decimal(1))
     held = [
         position
         for position in account.positions.values()
@@ -504,7 +497,7 @@ def describe_account(
     ]
     total = sum(
         (
-            balance.total * coin_price(trading, balance.asset)
+            balance.total * trading.ledger.dollars(balance.asset, Decimal(1))
             for balance in account.balances.values()
         ),
         ZERO,

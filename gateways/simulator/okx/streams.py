@@ -20,7 +20,7 @@ from gateways.simulator.market import (
     now_top,
     traded_value,
 )
-from gateways.simulator.matching import Fill, Outcome
+from gateways.simulator.matching import Fill, Outcome, by_price
 from gateways.simulator.okx.dialect import (
     BOOK_CHANNELS,
     BookChannel,
@@ -215,7 +215,8 @@ class MarketStreams:
         price, quantity = self.market.instrument.price, self.market.instrument.quantity
         head = f'{{"arg":{{"channel":"{channel}","instId":"{self.symbol}"}},"data":['
         merged = channel == "trades"
-        for last, lots, count in _merge(fills) if merged else ((f, f.quantity, 1) for f in fills):
+        each = by_price(fills) if merged else [(fill, fill, fill.quantity, 1) for fill in fills]
+        for _, last, lots, count in each:
             side = "buy" if last.taker.side is Side.BUY else "sell"
             tail = f',"count":"{count}","source":"0","seqId":{self.seq()}' if merged else ""
             topic.publish(
@@ -349,18 +350,6 @@ _STATE_CHANNELS = {
     "open-interest": INTEREST_MS,
     "funding-rate": FUNDING_MS,
 }
-
-
-def _merge(fills: list[Fill]) -> list[tuple[Fill, int, int]]:
-    """Join the fills of one taker at one price: the last of them, the lots, how many."""
-    merged: list[tuple[Fill, int, int]] = []
-    for fill in fills:
-        if merged and merged[-1][0].price == fill.price:
-            _, lots, count = merged[-1]
-            merged[-1] = (fill, lots + fill.quantity, count + 1)
-        else:
-            merged.append((fill, fill.quantity, 1))
-    return merged
 
 
 class VenueStreams:
