@@ -446,7 +446,10 @@ class Sender:
     async def _make(
         self, flight: Flight, calls: Sequence[Call], leaves: Callable[[], None]
     ) -> None:
-        """Make a request's calls in order, up to the first that is not accepted."""
+        """Make a request's calls in order, up to the first that is not accepted.
+
+        Of CANCEL_ALL, all are made unless the venue wants quiet.
+        """
         core, request = self._core, flight.request
         written = False
 
@@ -456,6 +459,7 @@ class Sender:
             leaves()
 
         last: Answer | None = None
+        failed: Answer | None = None
         updates: list[Update] = []
         received_ns = 0
         queue, urgent = [*calls], request.action in (Action.CANCEL_ALL, _CANCEL)
@@ -489,10 +493,13 @@ class Sender:
                 following = core.adapter.next_page(call, reply.body, core.clock.now_ms())
                 queue[:0] = [following] if following is not None else []
             if last.verdict is not Verdict.ACCEPTED and not _harmless(request, last):
-                break
-        if last is not None:
-            last.updates = updates
-            self.answers.resolve(flight, last, received_ns)
+                failed = failed or last
+                if request.action is not Action.CANCEL_ALL or last.verdict is Verdict.LIMITED:
+                    break
+        # One order that cannot be canceled must not save the others.
+        if (said_last := failed or last) is not None:
+            said_last.updates = updates
+            self.answers.resolve(flight, said_last, received_ns)
 
     async def _room(self, call: Call, urgent: bool) -> bool:
         """Take the costs of a further call; return whether there was room for it, in good time."""

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from engine.common import OrderType, Side
+from gateways.simulator.rest import ApiError
 from gateways.types import OrderStatus, Reason, ReportKind
 from tests.gateway_desk import order_id, simulated_desk, until
 
@@ -176,5 +177,31 @@ def test_funding_is_told_within_seconds_and_once(play):
         await desk.got(K.SYNC_END, 2)
         await desk.quiet()
         assert len(desk.of(K.FUNDING)) == 1
+
+    play(scene)
+
+
+def test_one_order_that_cannot_be_canceled_does_not_save_the_others(play, monkeypatch):
+    async def scene(desk):
+        numbers = [order_id() + i for i in range(25)]
+        for number in numbers:
+            desk.bid(number, lots=10)
+        await until(lambda: len(desk.account.orders) == len(numbers))
+        # Of the oldest ones, which are in the first batch.
+        (stuck,) = desk.orders_there(numbers[-1])
+        cancel = desk.trading.cancel
+
+        def refuse(order, now_ms):
+            if order is stuck:
+                raise ApiError(51404, "Cancellation is not allowed now.")
+            return cancel(order, now_ms)
+
+        monkeypatch.setattr(desk.trading, "cancel", refuse)
+        request = desk.client.cancel_all()
+        await desk.got(K.FAILED, request_id=request)
+        assert [*desk.account.orders.values()] == [stuck]
+        monkeypatch.undo()
+        await desk.got(K.DONE, request_id=desk.client.cancel_all())
+        await until(lambda: not desk.account.orders)
 
     play(scene)
