@@ -29,7 +29,7 @@ from typing import NamedTuple, Protocol
 
 from engine.common import Endpoints, Exchange, OrderType, TimeInForce
 from engine.secrets import Secret
-from gateways.message import Answer, Event, Instrument, Request, Update
+from gateways.message import Answer, Event, Instrument, Notice, Request, Update
 
 ROUTE_ORDERS = "orders"
 """The WebSocket route on which orders are sent (``Endpoints.websocket``)."""
@@ -274,10 +274,11 @@ class OrderAdapter(Protocol):
 
     def read_page(
         self, query: Query, call: Call, body: bytes, instruments: Mapping[str, Instrument]
-    ) -> Sequence[Update]:
+    ) -> Sequence[Update | Notice]:
         """Return what an answer to ``query_calls`` says.
 
-        As STATUS, FILL, BALANCE, POSITION; FUNDING also where it stands among trades.
+        As STATUS, FILL, BALANCE, POSITION; FUNDING also where it stands among trades. A row that
+        cannot be read is an ALERT (``gateways.message.read_rows``).
         """
         ...
 

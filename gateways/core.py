@@ -89,6 +89,11 @@ class Core:
             order_quantity=order.quantity,
         )
 
+    def alert(self, text: str) -> None:
+        """Say what a person should know."""
+        self.count("alerts")
+        self.log.error(f"the venue's words: {text}")
+
     def tell_funding(self, update: Update, received_ns: int) -> None:
         """Report a funding payment, unless it has been: several ways tell of the same one."""
         if self.orders.admit_funding(update):

@@ -93,6 +93,7 @@ COUNTED = (
     "late_answers",
     "events",
     "unreadable",
+    "alerts",
     "unknowns",
     "unheard",
     "doubts",

@@ -5,9 +5,10 @@ integers, as the records of ``gateways.types`` do; only the gateway touches ring
 """
 
 import struct
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -186,6 +187,33 @@ class NoticeKind(IntEnum):
 
 
 Event = Update | Answer | Notice
+Row = TypeVar("Row")
+
+UNREADABLE = (KeyError, IndexError, TypeError, AttributeError, ValueError)
+"""What reading a row of another form than the venue's documents say raises."""
+
+
+def read_rows(
+    rows: Iterable[Row], read: Callable[[Row], Update | Notice | Sequence[Event] | None]
+) -> list[Any]:
+    """Return what each row of a message says, in order.
+
+    A row that cannot be read is an alert, and costs nothing but itself.
+    """
+    found: list[Any] = []
+    for row in rows:
+        try:
+            said = read(row)
+        except UNREADABLE as error:
+            text = f"a row that cannot be read, {error!r}: {str(row)[:300]}"
+            found.append(Notice(kind=NoticeKind.ALERT, text=text))
+            continue
+        if isinstance(said, Update | Notice):
+            found.append(said)
+        elif said is not None:
+            found.extend(said)
+    return found
+
 
 _PACK = struct.Struct("<16q2iIH3Bb2Bb3B16s40s48s")
 

@@ -1,7 +1,7 @@
 """Decimal text to integers and back, exactly; and text ids to integers.
 
 Venues write prices, quantities and amounts as decimal strings. Nothing here rounds, except
-``average``, which says so.
+``average``; and amounts of more digits than an int64 has are cut. Both say so.
 """
 
 import re
@@ -84,10 +84,12 @@ def to_text(mantissa: int, decimals: int) -> str:
 def amount(text: str) -> tuple[int, int]:
     """Return a fee or a balance as (mantissa, decimals), as few decimals as are needed.
 
+    Decimals that do not fit into an int64 are cut off, as ``balance`` does.
+
     Raises
     ------
     ValueError
-        As ``to_mantissa``.
+        If it is no number, or its whole part does not fit.
 
     """
     if _PLAIN.fullmatch(text) is None:
@@ -95,6 +97,9 @@ def amount(text: str) -> tuple[int, int]:
             return 0, 0
         text = f"{_number(text):f}"
     whole, _, part = text.partition(".")
+    digits = len(whole.lstrip("-0"))
+    if digits + len(part) > _DIGITS_MAX:
+        part = part[: max(0, _DIGITS_MAX - digits)]
     part = part.rstrip("0")
     return _fitting(int((whole + part) or "0"), text), len(part)
 

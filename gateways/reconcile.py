@@ -207,7 +207,11 @@ class Reconciler:
             call = build()
             reply = await core.rest.fetch(build)
             for _ in range(PAGES_MAX):
-                found += adapter.read_page(query, call, reply.body, natives)
+                for said in adapter.read_page(query, call, reply.body, natives):
+                    if isinstance(said, Update):
+                        found.append(said)
+                    else:
+                        core.alert(said.text)
                 body, before = reply.body, call
                 following = adapter.next_page(before, body, clock.now_ms())
                 if following is None:

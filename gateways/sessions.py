@@ -402,6 +402,8 @@ class Route:
             line.subscribed += 1
         elif kind in (NoticeKind.LOGIN_REFUSED, NoticeKind.SUBSCRIPTION_REFUSED):
             line.refused = f"{kind.name.lower().replace('_', ' ')}: {notice.code} {notice.text}"
+        elif kind is NoticeKind.ALERT:
+            self._core.alert(notice.text)
         elif kind is NoticeKind.ENDING:
             line.ask(End.NOTICE)
         elif kind is NoticeKind.CHANGED:

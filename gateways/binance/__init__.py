@@ -19,7 +19,7 @@ from engine.common import Endpoints, Exchange, OrderType, TimeInForce
 from gateways.adapter import ROUTE_ORDERS, Call, Cost, Dialect, Identity, Limit, Query
 from gateways.binance import answers, endpoints, events, limits, requests, session
 from gateways.dialects import NEVER_RESTS
-from gateways.message import Event, Instrument, Request, Update
+from gateways.message import Event, Instrument, Notice, Request, Update
 from gateways.types import Action, MarginMode, PositionSide, SelfTrade, Trigger
 
 __all__ = ["BinanceSpot", "BinanceUsdm"]
@@ -210,7 +210,7 @@ class _Binance:
 
     def read_page(
         self, query: Query, call: Call, body: bytes, instruments: Mapping[str, Instrument]
-    ) -> Sequence[Update]:
+    ) -> Sequence[Update | Notice]:
         """Return what an answer to ``query_calls`` says; ValueError for a refusal."""
         return answers.read_page(query, body, instruments, self._futures)
 

@@ -41,7 +41,7 @@ from gateways.binance.words import (
     status_of,
     time_in_force_of,
 )
-from gateways.message import Answer, Event, Notice, NoticeKind, Update, Verdict
+from gateways.message import Answer, Event, Notice, NoticeKind, Update, Verdict, read_rows
 from gateways.numbers import amount, average, to_mantissa
 from gateways.types import (
     Action,
@@ -382,7 +382,9 @@ def read_answer(
 
 
 # -- results of queries ------------------------------------------------------------------------
-def read_page(query: Query, body: bytes, instruments: Instruments, futures: bool) -> list[Update]:
+def read_page(
+    query: Query, body: bytes, instruments: Instruments, futures: bool
+) -> list[Update | Notice]:
     """Return what a page of a query's result says; ValueError if it is none.
 
     What concerns instruments that are not in the table is left out.
@@ -394,16 +396,16 @@ def read_page(query: Query, body: bytes, instruments: Instruments, futures: bool
     try:
         match query:
             case Query.OPEN_ORDERS:
-                told = [_open_order(entry, instruments, futures) for entry in data]
+                return read_rows(data, lambda entry: _open_order(entry, instruments, futures))
             case Query.FILLS:
-                told = [_past_trade(entry, instruments, futures) for entry in data]
+                return read_rows(data, lambda entry: _past_trade(entry, instruments, futures))
             case Query.BALANCES:
-                told = [_whole_balance(entry) for entry in _entries(data)]
+                return read_rows(_entries(data), _whole_balance)
             case Query.POSITIONS:
-                told = [_whole_position(entry, instruments) for entry in data]
+                return read_rows(data, lambda entry: _whole_position(entry, instruments))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"a page without its fields: {error!r}") from None
-    return [update for update in told if update is not None]
+    return []
 
 
 def _entries(data: Json | list[Json]) -> list[Json]:

@@ -12,7 +12,7 @@ from engine.secrets import Secret
 from gateways.adapter import Call, Cost, Dialect, Identity, Limit, Query
 from gateways.bybit import answers, endpoints, events, limits, requests, session
 from gateways.dialects import SPOT, check_new
-from gateways.message import Event, Instrument, Request, Update
+from gateways.message import Event, Instrument, Notice, Request, Update
 from gateways.signing import Sign, hmac_hex, rsa_base64
 from gateways.types import Action, MarginMode, RequestFlag, Trigger
 
@@ -154,7 +154,7 @@ class Bybit:
 
     def read_page(
         self, query: Query, call: Call, body: bytes, instruments: Mapping[str, Instrument]
-    ) -> Sequence[Update]:
+    ) -> Sequence[Update | Notice]:
         """Return what an answer to a query says."""
         return answers.read_page(query, body, instruments)
 

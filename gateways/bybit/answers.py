@@ -14,7 +14,7 @@ from gateways.bybit import limits
 from gateways.bybit.errors import BAN_S, OF_ADDRESS, WAIT_S, classify
 from gateways.bybit.words import MS, Instruments, Json, balances, execution, order, position
 from gateways.dialects import classify_status, unreadable
-from gateways.message import Answer, Update, Verdict
+from gateways.message import Answer, Notice, Update, Verdict, read_rows
 from gateways.types import Action, OrderStatus, Reason, ReportFlag, ReportKind
 
 _DONE = {
@@ -156,7 +156,7 @@ def _told(frame: Json, call: Call, instruments: Instruments) -> Answer:
     return answer
 
 
-def read_page(query: Query, body: bytes, instruments: Instruments) -> list[Update]:
+def read_page(query: Query, body: bytes, instruments: Instruments) -> list[Update | Notice]:
     """Return what an answer to a query says.
 
     Raises
@@ -171,21 +171,25 @@ def read_page(query: Query, body: bytes, instruments: Instruments) -> list[Updat
             raise ValueError(f"Bybit answers {frame['retCode']}: {frame.get('retMsg')}")
         rows = frame["result"].get("list") or []
         if query == Query.BALANCES:
-            found = balances(rows, int(frame.get("time") or 0))
+            found: list[Update | Notice] = [*balances(rows, int(frame.get("time") or 0))]
         else:
             found = _rows(query, rows, instruments)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"Bybit answer without {error}: {body[:200]!r}") from None
     for update in found:
-        update.flags |= ReportFlag.RECONCILED
+        if isinstance(update, Update):
+            update.flags |= ReportFlag.RECONCILED
     return found
 
 
-def _rows(query: Query, rows: Sequence[Json], instruments: Instruments) -> list[Update]:
+def _rows(query: Query, rows: Sequence[Json], instruments: Instruments) -> list[Update | Notice]:
     read_row = _READERS[query]
-    known = [(row, instruments.get(row["symbol"])) for row in rows]
-    found = [read_row(row, instrument) for row, instrument in known if instrument is not None]
-    return [update for update in found if update is not None]
+
+    def one(row: Json) -> Update | None:
+        instrument = instruments.get(row["symbol"])
+        return read_row(row, instrument) if instrument is not None else None
+
+    return read_rows(rows, one)
 
 
 _READERS = {

@@ -19,7 +19,16 @@ from gateways.bybit.answers import read_reply, usage
 from gateways.bybit.session import DCP
 from gateways.bybit.words import Instruments, Json, balances, execution, order, position
 from gateways.dialects import KINDS, SPOT
-from gateways.message import Answer, Event, Notice, NoticeKind, Request, Update, Verdict
+from gateways.message import (
+    Answer,
+    Event,
+    Notice,
+    NoticeKind,
+    Request,
+    Update,
+    Verdict,
+    read_rows,
+)
 from gateways.types import Action, OrderStatus, ReportKind
 
 _IGNORED = Notice(kind=NoticeKind.IGNORED)
@@ -155,21 +164,22 @@ class Reader:
             return self._positions(frame["data"], instruments)
         if name not in ("order", "execution"):
             return (_IGNORED,)
-        events: list[Event] = []
-        for row in frame["data"]:
-            if row["category"] not in self._categories:
-                continue
-            instrument = instruments.get(row["symbol"])
-            if instrument is None:
-                text = f"an order of {row['symbol']}, which we do not know"
-                events.append(Notice(kind=NoticeKind.ALERT, text=text))
-                continue
-            update = execution(row, instrument) if name == "execution" else order(row, instrument)
-            if update is not None:
-                if name == "order":
-                    self._tell(update, row["orderStatus"])
-                events.append(update)
+        events = read_rows(frame["data"], lambda row: self._row(name, row, instruments))
         return events or (_IGNORED,)
+
+    def _row(self, name: str, row: Json, instruments: Instruments) -> Update | Notice | None:
+        """Return what a row of the order or execution topic says."""
+        if row["category"] not in self._categories:
+            return None
+        instrument = instruments.get(row["symbol"])
+        if instrument is None:
+            text = f"an order of {row['symbol']}, which we do not know"
+            return Notice(kind=NoticeKind.ALERT, text=text)
+        if name == "execution":
+            return execution(row, instrument)
+        update = order(row, instrument)
+        self._tell(update, row["orderStatus"])
+        return update
 
     def _tell(self, update: Update, state: str) -> None:
         """Make what is known of an order the event that it is."""

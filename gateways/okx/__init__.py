@@ -10,7 +10,7 @@ from engine.common import Endpoints, Exchange, OrderType, TimeInForce
 from engine.secrets import Secret
 from gateways.adapter import ROUTE_ORDERS, Call, Cost, Dialect, Identity, Limit, Query
 from gateways.dialects import SPOT, check_new
-from gateways.message import Event, Instrument, Request, Update
+from gateways.message import Event, Instrument, Notice, Request, Update
 from gateways.okx import answers, endpoints, events, limits, requests, session
 from gateways.signing import Sign, hmac_base64
 from gateways.types import Action, RequestFlag, SelfTrade, Trigger
@@ -142,7 +142,7 @@ class Okx:
 
     def read_page(
         self, query: Query, call: Call, body: bytes, instruments: Mapping[str, Instrument]
-    ) -> Sequence[Update]:
+    ) -> Sequence[Update | Notice]:
         """Return what an answer to a query says."""
         if query == Query.INSTRUMENTS:
             self._rest.codes |= answers.read_codes(body)

@@ -11,7 +11,7 @@ import orjson
 
 from gateways.adapter import Call, Query
 from gateways.dialects import classify_status, unreadable
-from gateways.message import Answer, Event, Update, Verdict
+from gateways.message import Answer, Event, Notice, Update, Verdict, read_rows
 from gateways.numbers import amount, to_mantissa, trade_number
 from gateways.okx import limits
 from gateways.okx.errors import WAIT_S, classify
@@ -219,7 +219,9 @@ def _funding(row: Json, instruments: Instruments) -> Update | None:
     )
 
 
-def read_page(query: Query, call: Call, body: bytes, instruments: Instruments) -> list[Update]:
+def read_page(
+    query: Query, call: Call, body: bytes, instruments: Instruments
+) -> list[Update | Notice]:
     """Return what an answer to a query says.
 
     Raises
@@ -238,16 +240,16 @@ def read_page(query: Query, call: Call, body: bytes, instruments: Instruments) -
         elif query == Query.POSITIONS:
             found = _reconciled(positions(data, instruments))
         elif query == Query.FILLS:
-            found = [_trade(row, instruments) for row in data]
+            found = read_rows(data, lambda row: _trade(row, instruments))
         elif query == Query.FUNDING:
-            found = [_funding(row, instruments) for row in data]
+            found = read_rows(data, lambda row: _funding(row, instruments))
         elif "orders-algo" in call.path:
-            found = [_algo_status(row, instruments) for row in data]
+            found = read_rows(data, lambda row: _algo_status(row, instruments))
         else:
-            found = [_status(row, instruments) for row in data]
+            found = read_rows(data, lambda row: _status(row, instruments))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"OKX answer without {error}: {body[:200]!r}") from None
-    return [update for update in found if update is not None]
+    return found
 
 
 def _reconciled(events: Sequence[Event]) -> list[Update]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import orjson
 
 from gateways.dialects import KINDS
-from gateways.message import Event, Instrument, Notice, NoticeKind, Update
+from gateways.message import Event, Instrument, Notice, NoticeKind, Update, read_rows
 from gateways.okx.answers import LIMIT_OF, read_reply
 from gateways.okx.errors import classify
 from gateways.okx.words import Instruments, Json, algo_order, balances, fill, order, positions
@@ -71,27 +71,28 @@ def _notice(frame: Json) -> Notice:
 
 # -- orders -------------------------------------------------------------------------------------
 def _orders(data: Sequence[Json], instruments: Instruments) -> list[Event]:
+    return read_rows(data, lambda row: _order(row, instruments))
+
+
+def _order(row: Json, instruments: Instruments) -> list[Event]:
+    instrument = instruments.get(row["instId"])
+    if instrument is None:
+        return [_unknown(row)]
     events: list[Event] = []
-    for row in data:
-        instrument = instruments.get(row["instId"])
-        if instrument is None:
-            events.append(_unknown(row))
-            continue
-        if row.get("tradeId") and row.get("fillSz") not in (None, "", "0"):
-            events.append(fill(row, instrument))
-            if row["state"] != "canceled" and not row.get("amendResult"):
-                continue
-        if row.get("amendResult"):
-            events.append(_amended(row, instrument))
-            if row["state"] in ("live", "partially_filled"):
-                continue
-        elif row["state"] == "live" and row.get("algoId"):
-            # Two steps in one push: the trigger, and the order in the book.
-            events.append(order(row, instrument, ReportKind.TRIGGERED))
-        update = order(row, instrument, ReportKind.STATUS)
-        update.kind = KINDS[OrderStatus(update.status)]
-        events.append(update)
-    return events
+    if row.get("tradeId") and row.get("fillSz") not in (None, "", "0"):
+        events.append(fill(row, instrument))
+        if row["state"] != "canceled" and not row.get("amendResult"):
+            return events
+    if row.get("amendResult"):
+        events.append(_amended(row, instrument))
+        if row["state"] in ("live", "partially_filled"):
+            return events
+    elif row["state"] == "live" and row.get("algoId"):
+        # Two steps in one push: the trigger, and the order in the book.
+        events.append(order(row, instrument, ReportKind.TRIGGERED))
+    update = order(row, instrument, ReportKind.STATUS)
+    update.kind = KINDS[OrderStatus(update.status)]
+    return [*events, update]
 
 
 def _unknown(row: Json) -> Notice:
