@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from engine.common import OrderType, Side
+from gateways.okx import requests
 from gateways.simulator.rest import ApiError
 from gateways.types import OrderStatus, Reason, ReportKind
 from tests.gateway_desk import order_id, simulated_desk, until
@@ -183,11 +184,12 @@ def test_funding_is_told_within_seconds_and_once(play):
 
 def test_one_order_that_cannot_be_canceled_does_not_save_the_others(play, monkeypatch):
     async def scene(desk):
-        numbers = [order_id() + i for i in range(25)]
+        monkeypatch.setattr(requests, "BATCH", 2)
+        numbers = [order_id() + i for i in range(10)]
         for number in numbers:
             desk.bid(number, lots=10)
         await until(lambda: len(desk.account.orders) == len(numbers))
-        # Of the oldest ones, which are in the first batch.
+        # The newest one, which is in the first batch.
         (stuck,) = desk.orders_there(numbers[-1])
         cancel = desk.trading.cancel
 
