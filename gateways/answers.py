@@ -26,7 +26,7 @@ _ACCEPTED = {
     Action.CANCEL: ReportKind.CANCEL_ACCEPTED,
 }
 
-_TIMES = frozenset({Reason.TIMESTAMP, Reason.TIME})
+TIMES = frozenset({Reason.TIMESTAMP, Reason.TIME})
 """Refusals that a wrong clock may have caused: of the signature's time, or as sent too late."""
 
 Again = Callable[[Flight, float], None]
@@ -64,7 +64,7 @@ class Answers:
     def resolve(self, flight: Flight, answer: Answer, received_ns: int) -> None:
         """Act on an answer to a request."""
         request, verdict = flight.request, answer.verdict
-        if answer.reason in _TIMES:
+        if answer.reason in TIMES:
             self._clock_wrong()
         if verdict is Verdict.LIMITED:
             self.limit(answer)

@@ -161,6 +161,20 @@ class RestClient:
             If the venue does not answer, refuses, or the limits leave no room for very long.
 
         """
+        call, reply = await self._call(build, urgent)
+        if reply.status != 200:
+            words = reply.body[:200].decode(errors="replace")
+            path = call.path.partition("?")[0]
+            if reply.status == 429:
+                self.quiet(call, reply.headers)
+            raise RestFailed(f"{path}: status {reply.status}: {words}", reply.status)
+        return reply
+
+    async def call(self, build: Callable[[], Call], urgent: bool = False) -> Reply:
+        """Make a call within the limits; return the answer, whatever its status, as ``fetch``."""
+        return (await self._call(build, urgent))[1]
+
+    async def _call(self, build: Callable[[], Call], urgent: bool) -> tuple[Call, Reply]:
         waited_s = 0.0
         while True:
             call = build()
@@ -173,14 +187,7 @@ class RestClient:
                 path = call.path.partition("?")[0]
                 raise RestFailed(f"{path}: no room in the rate limits", sent=False)
             await asyncio.sleep(wait_s)
-        reply = await self.send(call)
-        if reply.status != 200:
-            words = reply.body[:200].decode(errors="replace")
-            path = call.path.partition("?")[0]
-            if reply.status == 429:
-                self._quiet(call, reply.headers)
-            raise RestFailed(f"{path}: status {reply.status}: {words}", reply.status)
-        return reply
+        return call, await self.send(call)
 
     def _heed(self, status: int, headers: Mapping[str, str]) -> None:
         """Take note of what an answer says about limits."""
@@ -195,7 +202,7 @@ class RestClient:
                 until_s = wait_s or _BAN_S[status]
                 self._limits.block(None, now_ns + round(until_s * 1e9))
 
-    def _quiet(self, call: Call, headers: Mapping[str, str]) -> None:
+    def quiet(self, call: Call, headers: Mapping[str, str]) -> None:
         """Stop the limits that a refused query counts for."""
         wait_s = seconds(headers.get("Retry-After")) or _BAN_S[429]
         for cost in call.costs:
