@@ -26,6 +26,7 @@ from gateways.types import (
     REQUEST,
     Action,
     MarginMode,
+    OrderStatus,
     PositionSide,
     Reason,
     ReportFlag,
@@ -51,6 +52,9 @@ _URGENT = int(RequestFlag.URGENT | RequestFlag.REDUCE_ONLY)
 _REST = int(RequestFlag.REST)
 _NEW, _AMEND, _CANCEL = Action.NEW, Action.AMEND, Action.CANCEL
 _NONE = b""
+UNSENT_MOST = 4096
+"""Bytes that may wait on a connection before orders are not given to it: the venue does not read,
+and what waits would reach it much later, told as sent."""
 _UNCHECKED = frozenset({Action.RECONCILE, Action.QUERY})
 """Requests that every venue takes."""
 
@@ -292,6 +296,12 @@ class Sender:
             return
         urgent = action is _CANCEL or request.flags & _URGENT > 0
         socket = None if request.flags & _REST else self._route.socket()
+        if socket is not None and (unsent := socket.unsent):
+            if action is not _CANCEL and unsent > UNSENT_MOST:
+                self.not_sent(request, Reason.BUSY)
+                return
+            if action is _CANCEL and self._is_there(request):
+                socket = None  # Not behind what the venue does not read.
         if socket is None and not urgent and not request.flags & _REST:
             self.not_sent(request, Reason.DISCONNECTED)
             return
@@ -317,6 +327,11 @@ class Sender:
                 self._left = False
                 return
         self._claim(request, self._spawn(self._by_rest(request, asked_ns, attempts)))
+
+    def _is_there(self, request: Request) -> bool:
+        """Return whether the venue has an order already, as far as is known."""
+        order = self._orders.get(request.client_id)
+        return order is None or order.status != OrderStatus.NONE
 
     def _claim(self, request: Request, sends: Cancellable) -> None:
         """Take note of an order that will be sent later: it must not be sent again meanwhile."""

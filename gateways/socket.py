@@ -14,7 +14,7 @@ from engine.net import proxy_for, seconds, wait
 MESSAGE_BYTES_MAX = 16 << 20
 """A longer message breaks the connection: no venue sends one."""
 UNSENT_BYTES_MAX = 1 << 20
-"""What may wait to be sent; beyond that the venue does not read, and orders are not given to it."""
+"""What may wait to be sent; beyond that the venue does not read, and nothing is given to it."""
 CLOSE_TIMEOUT_S = 2.0
 
 _picows_log = logging.getLogger("picows")
@@ -65,8 +65,14 @@ class Socket(picows.WSListener):
             transport is not None
             and not transport.is_disconnected
             and not transport.is_close_frame_sent
-            and transport.underlying_transport.get_write_buffer_size() <= UNSENT_BYTES_MAX
+            and self.unsent <= UNSENT_BYTES_MAX
         )
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait here because the venue does not read: usually none."""
+        assert self._transport is not None
+        return self._transport.underlying_transport.get_write_buffer_size()
 
     def send(self, data: bytes) -> None:
         """Send a text message; ask ``is_open`` first."""

@@ -177,3 +177,45 @@ def test_a_query_follows_an_order_to_what_it_has_become(play, monkeypatch):
         await desk.got(K.STATUS, request_id=request, status=OrderStatus.FILLED)
 
     play(scene)
+
+
+# -- a venue that does not read -------------------------------------------------------------------
+def stalled(monkeypatch, unsent):
+    monkeypatch.setattr("gateways.socket.Socket.unsent", property(lambda socket: unsent))
+
+
+def test_an_order_is_not_given_to_a_connection_that_the_venue_does_not_read(play, monkeypatch):
+    async def scene(desk, venue):
+        stalled(monkeypatch, 10_000)
+        not_sent = await desk.got(K.NOT_SENT, request_id=desk.buy(7))
+        assert not_sent["reason"] == Reason.BUSY
+        assert venue.placed == []
+
+    play(scene)
+
+
+def test_a_cancel_does_not_wait_behind_what_the_venue_does_not_read(play, monkeypatch):
+    async def scene(desk, venue):
+        desk.buy(7)
+        await desk.got(K.OPEN, client_id=7)
+        stalled(monkeypatch, 10)
+        before = desk.counted("rest_requests")
+        desk.client.cancel(7, 0)
+        await desk.got(K.CANCELED, client_id=7)
+        assert desk.counted("rest_requests") == before + 1
+
+    play(scene)
+
+
+def test_a_cancel_stays_behind_its_order_where_that_waits_itself(play, monkeypatch):
+    async def scene(desk, venue):
+        venue.swallow = 1
+        desk.buy(7)
+        await until(lambda: venue.placed)
+        stalled(monkeypatch, 10)
+        before = desk.counted("rest_requests")
+        request = desk.client.cancel(7, 0)
+        await desk.got(K.SENT, request_id=request)
+        assert desk.counted("rest_requests") == before
+
+    play(scene, request_timeout_s=5.0)
