@@ -6,8 +6,9 @@ from decimal import Decimal
 
 import pytest
 
+from engine.common import OrderType, Side, TimeInForce
 from engine.errors import ConfigError
-from gateways.simulator.account import Refused
+from gateways.simulator.account import OrderTerms, Refused, Status
 from gateways.simulator.session import Session
 from tests import bybit_client, okx_client
 from tests.simulator_binance import (
@@ -20,7 +21,7 @@ from tests.simulator_binance import (
     market,
     private_stream,
 )
-from tests.simulator_client import against, message
+from tests.simulator_client import against, message, simulated
 from tests.trading_desk import TradingDesk
 
 LONG = "7" * 5000
@@ -283,3 +284,21 @@ def test_a_defect_in_one_venue_is_counted_and_does_not_stop_the_others(name, mon
     assert defects["okx"] > 0
     assert defects[SPOT] == 0
     assert caplog.text.count("a defect of the simulated venue") == 1
+
+
+def test_a_defect_in_what_is_told_keeps_no_trade_from_our_orders(monkeypatch):
+    def broken(*arguments):
+        raise ZeroDivisionError
+
+    server = simulated(venues=[SPOT], symbols=["BTCUSDT"])
+    venue = server.venues[SPOT]
+    trading, account = venue.trading, account_of(server)
+    book = trading.market("BTCUSDT")
+    price = book.book.bids.best.price
+    terms = OrderTerms(book, Side.BUY, OrderType.LIMIT, TimeInForce.GTC, price=price, quantity=100)
+    order = trading.place(account, terms, now_ms())
+    monkeypatch.setattr(venue, "observe", broken)
+    while order.status is not Status.FILLED and server.simulation.steps < 50_000:
+        server.step(100)
+    assert order.status is Status.FILLED
+    assert venue.defects > 0

@@ -410,10 +410,14 @@ class SimulatedVenue:
     def _observe(self, market: SimulatedBook, outcome: Outcome) -> None:
         venue = self.venues[market.venue]
         now_ms = self._now_ms + self.plan.clock_skew_ms(venue.name)
+        self._guard(venue, venue.observe, market, outcome, now_ms)
+        if venue.trading is not None:
+            self._guard(venue, venue.trading.observe, market, outcome, now_ms)
+
+    def _guard(self, venue: Venue, call: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401
+        """Call something of one venue; a defect in it is counted, and all others go on."""
         try:
-            venue.observe(market, outcome, now_ms)
-            if venue.trading is not None:
-                venue.trading.observe(market, outcome, now_ms)
+            call(*arguments)
         except Exception as error:
             self._complain(venue, error)
 
@@ -438,13 +442,9 @@ class SimulatedVenue:
             last = now
             for venue in self.venues.values():
                 now_ms = venue.now_ms()
-                try:
-                    venue.tick(now_ms)
-                    if venue.trading is not None:
-                        venue.trading.tick(now_ms)
-                except Exception as error:
-                    # The other venues, and what waits for clients of this one, go on.
-                    self._complain(venue, error)
+                self._guard(venue, venue.tick, now_ms)
+                if venue.trading is not None:
+                    self._guard(venue, venue.trading.tick, now_ms)
                 venue.hub.flush(now)
             self.after_tick()
             if now >= keep_at:

@@ -27,7 +27,7 @@ from gateways.simulator.account import (
 from gateways.simulator.hub import Client
 from gateways.simulator.margin import plain
 from gateways.simulator.okx.algo_shapes import describe_algo
-from gateways.simulator.okx.dialect import CONNECTIONS_PER_CHANNEL, TYPES, type_of
+from gateways.simulator.okx.dialect import CONNECTIONS_PER_CHANNEL, PRIVATE_ROUTES, TYPES, type_of
 from gateways.simulator.okx.shapes import (
     Json,
     by_value,
@@ -45,6 +45,7 @@ from gateways.simulator.simulation import SimulatedBook
 from gateways.simulator.trading import Trading
 
 EVENT_MS, REPEAT_MS = 50, 5_000
+_CHANNELS = sorted(channel for channels in PRIVATE_ROUTES.values() for channel in channels)
 _TYPED = frozenset({"orders", "positions", "orders-algo"})
 _NAMES = ("instType", "instFamily", "instId", "ccy")
 _REASONS = {
@@ -190,9 +191,9 @@ class PrivateStreams:
     def flush(self, account: Account) -> None:
         """Hand what an account is told to its sockets now."""
         clients: dict[Client, None] = {}
-        for (user, _), mine in self._subscriptions.items():
-            if user == account.uid:
-                clients |= {each.client: None for each in mine}
+        for channel in _CHANNELS:
+            mine = self._subscriptions.get((account.uid, channel), ())
+            clients |= {each.client: None for each in mine}
         self.feed.flush(clients)
 
     # Amendments: their results are told with the request's own id.
