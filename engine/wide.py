@@ -26,13 +26,13 @@ def mul_div(a: int, b: int, divisor: int) -> int:
 
 
 @inlined
-def _magnitude(value: int) -> int:
+def _magnitude(value: int) -> np.uint64:
     """Return the absolute value as uint64; that of the lowest int64 fits too."""
     return np.uint64(value) if value >= 0 else np.uint64(0) - np.uint64(value)
 
 
 @inlined
-def _high_product(x: int, y: int) -> int:
+def _high_product(x: np.uint64, y: np.uint64) -> np.uint64:
     """Return the upper 64 bits of the product of two uint64."""
     mask, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     x_low, x_high, y_low, y_high = x & mask, x >> half, y & mask, y >> half
@@ -43,7 +43,7 @@ def _high_product(x: int, y: int) -> int:
 
 
 @inlined
-def _digit(high: int, next_digit: int, divisor: int) -> int:
+def _digit(high: np.uint64, next_digit: np.uint64, divisor: np.uint64) -> np.uint64:
     """Return one digit (base 2**32) of a long division by a normalized divisor.
 
     Knuth, The Art of Computer Programming, volume 2, 4.3.1, algorithm D, step D3.
@@ -61,12 +61,12 @@ def _digit(high: int, next_digit: int, divisor: int) -> int:
 
 
 @inlined
-def _divide(high: int, low: int, divisor: int) -> int:
+def _divide(high: np.uint64, low: np.uint64, divisor: np.uint64) -> np.uint64:
     """Return ``(high * 2**64 + low) // divisor`` as uint64; ``high`` is below ``divisor``."""
     if high == np.uint64(0):
         return low // divisor
     half, mask = np.uint64(32), np.uint64(0xFFFFFFFF)
-    shift = np.uint64(leading_zeros(np.int64(divisor)))
+    shift = np.uint64(leading_zeros(int(np.int64(divisor))))
     if shift:
         high = high << shift | low >> (np.uint64(64) - shift)
         low, divisor = low << shift, divisor << shift
@@ -86,7 +86,7 @@ def _mul_div(a: int, b: int, divisor: int) -> int:
         quotient = np.uint64(SATURATED)
     else:
         quotient = min(_divide(high, rounded, unsigned), np.uint64(SATURATED))
-    return -np.int64(quotient) if (a < 0) != (b < 0) else np.int64(quotient)
+    return int(-np.int64(quotient) if (a < 0) != (b < 0) else np.int64(quotient))
 
 
 @overloads(mul_div)
