@@ -649,3 +649,22 @@ def test_income_comes_in_the_order_in_which_it_was_made():
     assert kinds[:2] == ["TRANSFER", "COMMISSION"]
     assert {"FUNDING_FEE", "REALIZED_PNL"} <= set(kinds)
     assert (newest, oldest) == (all_of_it[-2:], all_of_it[:2])
+
+
+def test_a_fill_or_kill_order_that_would_meet_ones_own_is_not_taken():
+    async def use(venue, http, rest):
+        _, ask_price = best(venue, USDM)
+        inside = f"{ask_price - 0.1:.1f}"
+        bid, _ = best(venue, USDM)
+        if ask_price - 0.1 <= bid:
+            inside = f"{ask_price:.1f}"
+        await rest("POST", ORDER, **limit(inside, "0.5", side="SELL"))
+        book = venue.venues[USDM].trading.market(SYMBOL).book
+        level = book.asks.best
+        foreign = sum(order.remaining for order in level.orders.values() if not order.owner)
+        quantity = f"{(foreign + 1) / 1000:.3f}"
+        _, answer = await rest("POST", ORDER, **limit(inside, quantity, timeInForce="FOK"))
+        return answer, list(account_of(venue, USDM).history)
+
+    answer, history = trade(use)
+    assert (answer["code"], history) == (-5021, [])

@@ -252,6 +252,15 @@ class OrderBook:
                     return True
         return False
 
+    def fills_whole(
+        self, side: Side, price: int, quantity: int, account: int, prevention: Prevention
+    ) -> bool:
+        """Whether a fill-or-kill order would be filled if it came now."""
+        if prevention is Prevention.NONE:
+            account = 0  # matches anybody
+        taker = Order(0, side, price, quantity, quantity, 0, account)
+        return self._fillable(taker, price, account, prevention)
+
     def reachable(
         self,
         side: Side,

@@ -239,7 +239,7 @@ class UsdmOrders:
             "newOrderRespType", _RESPONSES, (-1130, "Invalid newOrderRespType.")
         )
         terms = self._terms(ask)
-        if terms.time_in_force is TimeInForce.FOK and not _fillable(terms):
+        if terms.time_in_force is TimeInForce.FOK and not _fillable(ask, terms):
             raise Refused(Why.FILL_OR_KILL)
         order = self.trading.place(ask.account, terms, ask.now_ms)
         answer = shapes.placed(order)
@@ -467,14 +467,11 @@ class UsdmOrders:
         return units.tick * units.lot * bids, units.tick * units.lot * asks
 
 
-def _fillable(terms: OrderTerms) -> bool:
+def _fillable(ask: Ask, terms: OrderTerms) -> bool:
     """Whether a fill-or-kill order would be filled: the venue does not take one that would not."""
-    other, left = Side(-terms.side), terms.quantity
-    for price, lots in terms.market.book.depth(other):
-        if left <= 0 or (price - terms.price) * terms.side > 0:
-            break
-        left -= lots
-    return left <= 0
+    return terms.market.book.fills_whole(
+        terms.side, terms.price, terms.quantity, ask.account.uid, terms.prevention
+    )
 
 
 def _open_weight(parameters: Parameters) -> int:
