@@ -98,6 +98,8 @@ class Dialect:
     orders_snapshot_on_subscribe: bool = False
     private_on_orders_route: bool = False
     """One connection carries orders and events (Binance spot)."""
+    trades_by_instrument: bool = False
+    """Trades can be asked for one instrument at a time only: then few are asked for."""
     more_private_routes: tuple[str, ...] = ()
     """Further routes of private events (OKX: stop orders have one of their own)."""
     connection_costs: tuple[Cost, ...] = ()

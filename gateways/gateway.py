@@ -293,6 +293,7 @@ class Gateway:
             self.doubts.run(),
             self.reconciler.run(),
             self.reconciler.close_gaps(),
+            self.reconciler.sweep(),
             self.dead_man.run(),
             self._measure_clock(),
             self._sweep(),
@@ -496,7 +497,7 @@ class Gateway:
         if gap and route.private:
             self._listens_ns = time.time_ns()
             if all(each.up for each in self._privates):
-                self.reconciler.want()
+                self.reconciler.want(gap=True)
         self._say_up()
 
     _synced = False

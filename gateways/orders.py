@@ -152,6 +152,16 @@ class OrderTable:
         """Return the live orders."""
         return [order for order in self._active.values() if order.live]
 
+    def heard_since(self, since_ns: int) -> list[Order]:
+        """Return the orders that are live, or may be, and those that ended since then."""
+        found = self.active()
+        for client_id in reversed(self._ended):
+            order = self._orders[client_id]
+            if max(order.seen_ns, order.sent_ns) < since_ns:
+                break
+            found.append(order)
+        return found
+
     def sent(self, request: Request, sent_ns: int) -> Order:
         """Enter an order whose request has left us."""
         order = self._orders.get(request.client_id)

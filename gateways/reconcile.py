@@ -12,6 +12,10 @@ sync then tells what is known. So nothing is held up, doubled or lost.
 Something that the answers say and no event has told is a difference. Events may still be on their
 way, so what differs is looked at again after ``settle_s``. An order that should be open and is not
 among the open ones is asked for by itself: only that answer is its end.
+
+Where trades can be asked for one instrument at a time only, those are asked for that had orders or
+have a position, and those whose holdings have changed. After a gap in the events the others follow
+one by one, when all is up again: the account is not kept waiting for hundreds of questions.
 """
 
 import asyncio
@@ -30,6 +34,8 @@ OVERLAP_S = 60.0
 """Trades are asked for from so long before the last reconciliation."""
 AGAIN_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 """After a reconciliation that failed."""
+SWEEP_EVERY_S = 1.0
+"""Between two instruments that are asked for their trades besides."""
 GAP_AT_S = (0.3, 1.0, 3.0, 8.0)
 """When the trades of an order are asked for that was filled by more than they sum up to."""
 
@@ -79,6 +85,8 @@ class Snapshot:
     orders: list[Update] = field(default_factory=list)
     fills: list[Update] = field(default_factory=list)
     holdings: list[Update] = field(default_factory=list)
+    asked: set[int] = field(default_factory=set)
+    """Rows whose trades were asked for by themselves."""
 
 
 class Reconciler:
@@ -109,13 +117,20 @@ class Reconciler:
         self.requests: list[int] = []
         """Ids of the requests that the next reconciliation answers."""
         self.rounds = 0
+        self.backlog: dict[int, int] = {}
+        """Row -> since when its trades are still to be asked for (the venue's clock)."""
+        self._began_ns = 0
+        """When the queries of the last reconciliation began (ours, Unix ns)."""
+        self._gap = False
+        """Whether events may have been lost since."""
         self._wanted = asyncio.Event()
         self._gaps: dict[int, tuple[int, float]] = {}
 
-    def want(self, request_id: int = 0) -> None:
-        """Reconcile as soon as possible."""
+    def want(self, request_id: int = 0, gap: bool = False) -> None:
+        """Reconcile as soon as possible; ``gap``: events of any instrument may have been lost."""
         if request_id:
             self.requests.append(request_id)
+        self._gap = self._gap or gap
         self._wanted.set()
 
     async def run(self) -> None:
@@ -150,15 +165,17 @@ class Reconciler:
         """
         # Who asks from here on wants newer answers than these.
         answered, self.requests = self.requests, []
+        gap, self._gap = self._gap, False
         try:
-            await self._once(answered)
+            await self._once(answered, gap)
         except (RestFailed, ValueError):
-            self.requests = answered + self.requests
+            self.requests, self._gap = answered + self.requests, gap or self._gap
             raise
 
-    async def _once(self, answered: list[int]) -> None:
+    async def _once(self, answered: list[int], gap: bool) -> None:
         core = self._core
         snapshot = await self._query()
+        await self._identify(snapshot.fills)
         if self.baseline:
             self.history_ns = snapshot.began_ns + core.clock.offset_ns
         elif self._differences(snapshot):
@@ -170,8 +187,10 @@ class Reconciler:
             if said:
                 found[order.client_id] = said
         # No await from here on: no event comes between what follows.
+        self._put_off(snapshot, gap and not self.baseline)
         differences = self._tell(snapshot, found, answered or [0])
         self.since_ns = snapshot.began_ns + core.clock.offset_ns - round(OVERLAP_S * 1e9)
+        self._began_ns = snapshot.began_ns
         self.baseline, self.rounds = False, self.rounds + 1
         core.count("reconciliations")
         self._done(differences, snapshot.began_ns)
@@ -186,10 +205,93 @@ class Reconciler:
         await self.pages(Query.INSTRUMENTS, instruments, 0)
         snapshot.orders = await self.pages(Query.OPEN_ORDERS, instruments, 0)
         snapshot.fills = await self.pages(Query.FUNDING, instruments, since_ms)
-        snapshot.fills += await self.pages(Query.FILLS, instruments, since_ms)
+        some = core.adapter.dialect.trades_by_instrument
+        await self._ask_fills(snapshot, self._with_orders(snapshot) if some else instruments)
         for query in (Query.BALANCES, Query.POSITIONS):
             snapshot.holdings += await self.pages(query, instruments, 0)
+        if some:
+            await self._ask_fills(snapshot, self._with_changes(snapshot))
         return snapshot
+
+    async def _ask_fills(self, snapshot: Snapshot, instruments: Sequence[Instrument]) -> None:
+        """Ask for the trades of instruments: of all together, or of each since its own time."""
+        if not self._core.adapter.dialect.trades_by_instrument:
+            snapshot.fills += await self.pages(Query.FILLS, instruments, self.since_ns // 1_000_000)
+            return
+        for each in instruments:
+            since_ns = min(self.since_ns, self.backlog.get(each.row, self.since_ns))
+            snapshot.fills += await self.pages(Query.FILLS, [each], since_ns // 1_000_000)
+            snapshot.asked.add(each.row)
+
+    def _with_orders(self, snapshot: Snapshot) -> list[Instrument]:
+        """Return the instruments that have, or have had, orders or a position."""
+        rows = {update.instrument for update in snapshot.orders}
+        rows |= {order.instrument for order in self._core.orders.heard_since(self._began_ns)}
+        for (row, _, _), (update, _) in self.holdings.known.items():
+            if update.kind == ReportKind.POSITION and update.quantity:
+                rows.add(row)
+        return [each for each in self._core.instruments.all() if each.row in rows]
+
+    def _with_changes(self, snapshot: Snapshot) -> list[Instrument]:
+        """Return the other instruments whose balance or position differs from what was told."""
+        changed = [update for update in snapshot.holdings if self.holdings.differs(update)]
+        rows = {update.instrument for update in changed}
+        assets = {update.asset for update in changed} - {""}
+        return [
+            each
+            for each in self._core.instruments.all()
+            if each.row not in snapshot.asked
+            and (each.row in rows or (not each.settle and each.base in assets))
+        ]
+
+    def _put_off(self, snapshot: Snapshot, gap: bool) -> None:
+        """Note of whom trades are still to be asked for."""
+        for row in snapshot.asked:
+            self.backlog.pop(row, None)
+        if gap and self._core.adapter.dialect.trades_by_instrument:
+            for each in self._core.instruments.all():
+                if each.row not in snapshot.asked:
+                    self.backlog.setdefault(each.row, self.since_ns)
+
+    async def sweep(self) -> None:
+        """Ask for the trades that were put off, slowly, until cancelled."""
+        core = self._core
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            if not self.backlog:
+                continue
+            row, since_ns = next(iter(self.backlog.items()))
+            instrument = core.instruments.get(row)
+            try:
+                instruments = [instrument] if instrument is not None else []
+                fills = await self.pages(Query.FILLS, instruments, since_ns // 1_000_000)
+            except (RestFailed, ValueError) as error:
+                core.log.info(f"no trades: {error}")
+                continue
+            await self._identify(fills)
+            self.backlog.pop(row, None)
+            for update in sorted(fills, key=lambda each: each.exchange_ns):
+                self.tell_fill(update)
+
+    async def _identify(self, fills: list[Update]) -> None:
+        """Ask for our orders that a trade of an order with an unknown id may be of.
+
+        Not every venue writes our name for an order on its trades; an order of which no answer and
+        no event has come is known by that name only.
+        """
+        orders, asked_ns = self._core.orders, time.time_ns()
+        unknown = {
+            update.instrument
+            for update in fills
+            if self._is_new_fill(update) and not update.client_text and orders.peek(update) is None
+        }
+        for order in orders.active() if unknown else ():
+            if order.instrument in unknown and not order.venue_id:
+                for update in await self._ask(order) or ():
+                    if update.kind != ReportKind.NOT_FOUND:
+                        update.flags |= ReportFlag.RECONCILED
+                        self._core.keep_newer(update, asked_ns)
+                        self._core.tell(update, time.time_ns())
 
     async def pages(
         self, query: Query, instruments: Sequence[Instrument], since_ms: int
@@ -204,8 +306,7 @@ class Reconciler:
             def build(i: int = i) -> Call:
                 return adapter.query_calls(query, instruments, since_ms, clock.now_ms())[i]
 
-            call = build()
-            reply = await core.rest.fetch(build)
+            call, reply = await core.rest.query(build)
             for _ in range(PAGES_MAX):
                 for said in adapter.read_page(query, call, reply.body, natives):
                     if isinstance(said, Update):
@@ -213,15 +314,13 @@ class Reconciler:
                     else:
                         core.alert(said.text)
                 body, before = reply.body, call
-                following = adapter.next_page(before, body, clock.now_ms())
-                if following is None:
+                if adapter.next_page(before, body, clock.now_ms()) is None:
                     break
-                call = following
 
                 def again(before: Call = before, body: bytes = body) -> Call:
                     return adapter.next_page(before, body, clock.now_ms()) or before
 
-                reply = await core.rest.fetch(again)
+                call, reply = await core.rest.query(again)
             else:
                 raise RestFailed(f"{query}: no end after {PAGES_MAX} pages")
         return found

@@ -161,6 +161,10 @@ class RestClient:
             If the venue does not answer, refuses, or the limits leave no room for very long.
 
         """
+        return (await self.query(build, urgent))[1]
+
+    async def query(self, build: Callable[[], Call], urgent: bool = False) -> tuple[Call, Reply]:
+        """Return the call that was made, with its answer, as ``fetch``."""
         call, reply = await self._call(build, urgent)
         if reply.status != 200:
             words = reply.body[:200].decode(errors="replace")
@@ -168,7 +172,7 @@ class RestClient:
             if reply.status == 429:
                 self.quiet(call, reply.headers)
             raise RestFailed(f"{path}: status {reply.status}: {words}", reply.status)
-        return reply
+        return call, reply
 
     async def call(self, build: Callable[[], Call], urgent: bool = False) -> Reply:
         """Make a call within the limits; return the answer, whatever its status, as ``fetch``."""

@@ -91,6 +91,7 @@ SPOT_DIALECT = Dialect(
     amend_below_filled=Amend.REFUSED,
     ids_unique_forever=False,
     not_found_after_s=_NOT_FOUND_AFTER_S,
+    trades_by_instrument=True,
     dead_man="none",
     private_on_orders_route=True,
     # Connecting, logging on and subscribing weigh 2 each.
@@ -105,6 +106,7 @@ USDM_DIALECT = Dialect(
     amend_below_filled=Amend.CANCELS,
     ids_unique_forever=False,
     not_found_after_s=_NOT_FOUND_AFTER_S,
+    trades_by_instrument=True,
     dead_man="symbol",
     dead_man_s=(1.0, 86_400.0),
     # Connecting to the WebSocket API weighs 5, logging on 2.
