@@ -184,10 +184,12 @@ class AlgoDesk:
             price = fields.steps(name, scale)
         if (quantity, stop, price) == (None, None, None):
             raise ApiError(51500, "You must enter a price, quantity, or TP/SL.")
+        request = fields.matching("reqId", CLIENT_ID)
         try:
-            self._desk.trading.amend(
-                order, self._desk.now_ms(), price=price, quantity=quantity, stop_price=stop
-            )
+            with self._desk.streams.amending(order, request):
+                self._desk.trading.amend(
+                    order, self._desk.now_ms(), price=price, quantity=quantity, stop_price=stop
+                )
         except Refused as refused:
             raise amend_error(refused, order) from None
 

@@ -83,7 +83,7 @@ class OrderDesk:
     ) -> None:
         self.trading = trading
         self.now_ms = now_ms
-        self._streams = streams
+        self.streams = streams
         self._budget = OrderBudget(time.monotonic, limit_factor)
         self._act = {"place": self._place, "amend": self._amend, "cancel": self._cancel}
 
@@ -271,7 +271,7 @@ class OrderDesk:
         try:
             if price is not None and order.status.live:
                 check_band(self.trading, order.terms, price)
-            with self._streams.amending(order, request):
+            with self.streams.amending(order, request):
                 return self.trading.amend(order, now_ms, price=price, quantity=quantity)
         except Refused as refused:
             error = amend_error(refused, order)
@@ -279,7 +279,7 @@ class OrderDesk:
                 raise error from None
         # Acknowledged before the matching engine has found that it cannot be done.
         result = "1" if fields.flag("cxlOnFail") else "-1"
-        self._streams.amendment_failed(order, request, result, error)
+        self.streams.amendment_failed(order, request, result, error)
         if result == "1":
             self.trading.cancel(order, now_ms)
         return order

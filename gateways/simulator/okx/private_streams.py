@@ -251,7 +251,10 @@ class PrivateStreams:
                 order.terms.extra["algoId"] = str(order.id)
                 order.terms.extra["algoClOrdId"] = order.client_id
             if self._hears(order.account, "orders-algo"):
-                self._push("orders-algo", order, describe_algo(order))
+                entry = describe_algo(order)
+                if event.change is Change.AMENDED and order.id in self._amending:
+                    entry |= {"amendResult": "0", "reqId": self._amending[order.id]}
+                self._push("orders-algo", order, entry)
             return
         if event.change is Change.PREVENTED:
             return  # The order's end is told by an event of its own.
