@@ -124,10 +124,19 @@ class OrderClient:
         )
 
     def amend(
-        self, client_id: int, instrument: int, *, price: int, quantity: int, flags: int = 0
+        self,
+        client_id: int,
+        instrument: int,
+        *,
+        price: int,
+        quantity: int,
+        stop_price: int = 0,
+        flags: int = 0,
     ) -> int:
-        """Ask for another price and total quantity (what is filled included)."""
-        return self._ask(Action.AMEND, client_id, instrument, price, quantity, flags=flags)
+        """Ask for another price and total quantity (what is filled included), or trigger."""
+        return self._ask(
+            Action.AMEND, client_id, instrument, price, quantity, stop_price, flags=flags
+        )
 
     def cancel(self, client_id: int, instrument: int, *, flags: int = 0) -> int:
         """Ask for the end of an order."""

@@ -207,3 +207,20 @@ def test_one_order_that_cannot_be_canceled_does_not_save_the_others(play, monkey
         await until(lambda: not desk.account.orders)
 
     play(scene)
+
+
+def test_an_amendment_of_a_stop_order_is_told_without_asking(play):
+    async def scene(desk):
+        number = order_id()
+        stop(desk, number)
+        await desk.got(K.OPEN, client_id=number)
+        trigger = desk.price(desk.middle + 20)
+        request = desk.client.amend(
+            number, 0, price=0, quantity=desk.quantity(2 * desk.lots), stop_price=trigger
+        )
+        done = await desk.got(K.AMENDED, client_id=number)
+        assert (done["request_id"], done["status"]) == (request, OrderStatus.UNTRIGGERED)
+        assert (done["stop_price"], done["quantity"]) == (trigger, desk.quantity(2 * desk.lots))
+        await desk.settled()
+
+    play(scene)

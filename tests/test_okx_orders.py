@@ -224,6 +224,32 @@ def test_a_stop_order_of_a_spot_pair_says_that_its_size_is_in_the_base_currency(
     assert (body["tgtCcy"], body["sz"]) == ("base_ccy", "0.0000015")
 
 
+def algo_push(**fields):
+    row = {"instId": "BTC-USDT-SWAP", "algoId": "12", "algoClOrdId": "ti5", "side": "buy"}
+    row |= {"state": "live", "sz": "2", "triggerPx": "71000", "ordPx": "-1", "cTime": "1"}
+    frame = {"arg": {"channel": "orders-algo"}, "data": [row | fields]}
+    return naive.adapter().read("business", json.dumps(frame).encode(), TABLE)
+
+
+def test_an_amendment_of_a_stop_order_is_told_with_our_number():
+    amend = new(action=Action.AMEND, order_type=OrderType.STOP_MARKET, venue_id="algo-12", price=0)
+    [call] = naive.adapter().order_call(amend._replace(stop_price=710000), "w1", NOW)
+    assert json.loads(call.body) == {
+        "instId": "BTC-USDT-SWAP",
+        "algoId": "12",
+        "newSz": "1.5",
+        "newTriggerPx": "71000",
+        "reqId": "r11",
+    }
+    [done] = algo_push(amendResult="0", reqId="r11")
+    assert (done.kind, done.request_id, done.stop_price) == (ReportKind.AMENDED, 11, 710000)
+    assert done.status == OrderStatus.UNTRIGGERED
+    [failed] = algo_push(amendResult="-1", reqId="r11")
+    assert (failed.kind, failed.reason) == (ReportKind.AMEND_REJECTED, Reason.OTHER)
+    [plain] = algo_push(amendResult="", reqId="")
+    assert plain.kind is ReportKind.OPEN
+
+
 def test_a_stop_order_is_canceled_by_its_algo_id_until_it_has_triggered():
     adapter = naive.adapter()
     waiting = new(action=Action.CANCEL, venue_id="algo-12", order_type=OrderType.STOP_LIMIT)

@@ -101,8 +101,13 @@ def _unknown(row: Json) -> Notice:
 
 def _amended(row: Json, instrument: Instrument) -> Update:
     """Return the result of an amendment; ``reqId`` is ours if it is an r and digits."""
+    return _as_result(order(row, instrument, ReportKind.AMENDED), row)
+
+
+def _as_result(update: Update, row: Json) -> Update:
+    """Make what a row says of an order the result of an amendment."""
     failed = row["amendResult"] in ("-1", "1")
-    update = order(row, instrument, ReportKind.AMEND_REJECTED if failed else ReportKind.AMENDED)
+    update.kind = ReportKind.AMEND_REJECTED if failed else ReportKind.AMENDED
     update.action = Action.AMEND
     wish = row.get("reqId") or ""
     if wish.startswith("r") and wish[1:].isdecimal():
@@ -119,16 +124,18 @@ _ALGO_KINDS = KINDS | {OrderStatus.OPEN: ReportKind.TRIGGERED}
 
 
 def _algo_orders(data: Sequence[Json], instruments: Instruments) -> list[Event]:
-    events: list[Event] = []
-    for row in data:
-        instrument = instruments.get(row["instId"])
-        if instrument is None:
-            events.append(_unknown(row))
-            continue
-        update = algo_order(row, instrument)
-        update.kind = _ALGO_KINDS[OrderStatus(update.status)]
-        events.append(update)
-    return events
+    return read_rows(data, lambda row: _algo_order(row, instruments))
+
+
+def _algo_order(row: Json, instruments: Instruments) -> Update | Notice:
+    instrument = instruments.get(row["instId"])
+    if instrument is None:
+        return _unknown(row)
+    update = algo_order(row, instrument)
+    if row.get("amendResult") and update.status == OrderStatus.UNTRIGGERED:
+        return _as_result(update, row)
+    update.kind = _ALGO_KINDS[OrderStatus(update.status)]
+    return update
 
 
 _FUNDING = (Notice(kind=NoticeKind.CHANGED, text="funding"),)

@@ -178,8 +178,7 @@ def amend_body(request: Request, instrument_head: str) -> str:
         body += f',"newSz":"{to_text(request.quantity, instrument.quantity_decimals)}"'
     if request.price:
         body += f',"newPx":"{to_text(request.price, instrument.price_decimals)}"'
-    if request.request_id > 0:
-        body += f',"reqId":"r{request.request_id}"'
+    body += _wish(request)
     if request.flags & RequestFlag.CANCEL_IF_AMEND_FAILS:
         body += ',"cxlOnFail":true'
     return body + "}"
@@ -197,7 +196,12 @@ def amend_algo_body(request: Request) -> str:
         body += f',"newTriggerPx":"{to_text(request.stop_price, decimals)}"'
     if request.price:
         body += f',"newOrdPx":"{to_text(request.price, decimals)}"'
-    return body + "}"
+    return body + _wish(request) + "}"
+
+
+def _wish(request: Request) -> str:
+    """Return the number that comes back with the result of an amendment."""
+    return f',"reqId":"r{request.request_id}"' if request.request_id > 0 else ""
 
 
 def order_message(
