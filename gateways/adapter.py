@@ -100,6 +100,8 @@ class Dialect:
     """One connection carries orders and events (Binance spot)."""
     trades_by_instrument: bool = False
     """Trades can be asked for one instrument at a time only: then few are asked for."""
+    ban_limits: tuple[str, ...] | None = None
+    """What a ban of REST stops besides REST itself; None: every limit of the address."""
     more_private_routes: tuple[str, ...] = ()
     """Further routes of private events (OKX: stop orders have one of their own)."""
     connection_costs: tuple[Cost, ...] = ()

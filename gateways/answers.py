@@ -67,7 +67,7 @@ class Answers:
         if answer.reason in TIMES:
             self._clock_wrong()
         if verdict is Verdict.LIMITED:
-            self.limit(answer)
+            self.limit(answer, flight.route is None)
         for update in answer.updates:
             self._of_answer(request, update)
         if request.action in ORDER_ACTIONS:
@@ -218,9 +218,11 @@ class Answers:
         else:
             self.finish(refusal(flight.request, reason))
 
-    def limit(self, answer: Answer) -> None:
+    def limit(self, answer: Answer, by_rest: bool) -> None:
         """Stop what the venue wants stopped, for as long as it wants."""
         core = self._core
+        if by_rest and answer.reason is Reason.BANNED and not answer.limit:
+            return  # ``gateways.rest`` has seen to it; the socket of orders may be well.
         periods = [each.period_s for each in core.adapter.limits if each.name == answer.limit]
         wait_s = answer.wait_s or min([*periods, 10.0] if answer.limit else [QUIET_S])
         core.limits.block(answer.limit or None, core.clock.now_ns() + round(wait_s * 1e9))

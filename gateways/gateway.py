@@ -479,17 +479,19 @@ class Gateway:
         if order is not None and order.filled > order.traded:
             self.reconciler.gap(order)
 
-    def on_answer(self, answer: Answer, received_ns: int) -> None:
-        """Take an answer."""
+    def on_answer(self, answer: Answer, received_ns: int) -> int:
+        """Take an answer; return when its request was sent, 0 if it is not known."""
         self._values[self._index["answers"]] += 1
         flight = self.flights.answered(answer.wire_id)
         if flight is None:
             self.count("late_answers")
             for update in answer.updates:
                 self.core.tell(update, received_ns)
-            return
+            return 0
         self._answered_in(received_ns - flight.sent_ns)
+        sent_ns = flight.sent_ns
         self.answers.resolve(flight, answer, received_ns)
+        return sent_ns
 
     def on_up(self, route: Route, gap: bool) -> None:
         """Learn that a route works."""

@@ -264,9 +264,18 @@ class RateLimits:
             plan = self._plan(wanted)
         return int(take_units(self._rows, self._times, plan, urgent, now_ns))
 
-    def observe(self, cost: Cost, used: int, now_ns: int) -> None:
-        """Take note of what the venue says is used of a limit in its present period."""
-        if cost.limit in self.limits:
+    def observe(self, cost: Cost, used: int, now_ns: int, sent_ns: int | None = None) -> None:
+        """Take note of what the venue says is used of a limit.
+
+        The request that it answers was sent at ``sent_ns`` (None: now). Where a period has ended
+        meanwhile, nobody knows of which one it speaks.
+        """
+        limit = self.limits.get(cost.limit)
+        if limit is None:
+            return
+        period_ns = round(limit.period_s * 1e9)
+        sent_ns = now_ns if sent_ns is None else sent_ns
+        if not limit.aligned or sent_ns // period_ns == now_ns // period_ns:
             raise_used(self._rows, self._times, self._row(cost), used, now_ns)
 
     def block(self, limit: str | None, until_ns: int) -> None:

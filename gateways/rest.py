@@ -91,6 +91,8 @@ class RestClient:
         self._log, self._count = log, count
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=timeout_s / 2)
         self._session: aiohttp.ClientSession | None = None
+        self._banned_ns = 0
+        """Until when the venue wants to hear nothing by REST (its clock)."""
 
     async def __aenter__(self) -> "RestClient":
         """Open the session; proxies of the environment are used."""
@@ -122,10 +124,13 @@ class RestClient:
 
         """
         assert self._session is not None, "use `async with`"
+        where = f"{call.method} {call.path.partition('?')[0]}"
+        sent_ns = self._clock.now_ns()
+        if sent_ns < self._banned_ns:
+            raise RestFailed(f"{where}: the venue has banned us", sent=False)
         self._count("rest_requests")
         # The path goes out exactly as it was signed.
         url = yarl.URL(self._base + call.path, encoded=True)
-        where = f"{call.method} {call.path.partition('?')[0]}"
         written = False
 
         def leaves() -> None:
@@ -147,7 +152,7 @@ class RestClient:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             self._count("rest_failed")
             raise RestFailed(f"{where}: {type(error).__name__}", sent=written) from None
-        self._heed(response.status, response.headers)
+        self._heed(response.status, response.headers, sent_ns)
         return Reply(response.status, response.headers, body, time.time_ns())
 
     async def fetch(self, build: Callable[[], Call], urgent: bool = False) -> Reply:
@@ -193,18 +198,26 @@ class RestClient:
             await asyncio.sleep(wait_s)
         return call, await self.send(call)
 
-    def _heed(self, status: int, headers: Mapping[str, str]) -> None:
+    def _heed(self, status: int, headers: Mapping[str, str], sent_ns: int) -> None:
         """Take note of what an answer says about limits."""
         now_ns = self._clock.now_ns()
         for cost, used in self._adapter.usage(headers):
-            self._limits.observe(cost, used, now_ns)
+            self._limits.observe(cost, used, now_ns, sent_ns)
         if status in LIMITED:
             self._count("rest_limited")
             wait_s = seconds(headers.get("Retry-After"))
             self._log.warning("the venue limits us", extra={"status": status, "wait_s": wait_s})
             if status != 429:  # A ban of the address. An order's 429 is the dialect's to interpret.
-                until_s = wait_s or _BAN_S[status]
-                self._limits.block(None, now_ns + round(until_s * 1e9))
+                self._ban(now_ns + round((wait_s or _BAN_S[status]) * 1e9))
+
+    def _ban(self, until_ns: int) -> None:
+        """Be silent by REST, and where else a ban of it counts; orders may go by their socket."""
+        self._banned_ns = max(self._banned_ns, until_ns)
+        named, limits = self._adapter.dialect.ban_limits, self._limits
+        if named is None:
+            named = tuple(name for name, each in limits.limits.items() if each.per == "address")
+        for name in named:
+            limits.block(name, until_ns)
 
     def quiet(self, call: Call, headers: Mapping[str, str]) -> None:
         """Stop the limits that a refused query counts for."""

@@ -686,7 +686,7 @@ class Sender:
         for answer in answers(events):
             found += answer.updates
             if answer.verdict is Verdict.LIMITED:
-                self.answers.limit(answer)
+                self.answers.limit(answer, True)
             gone = answer.verdict is Verdict.GONE or answer.reason is Reason.UNKNOWN_ORDER
             if gone and not answer.updates:
                 found.append(Update(kind=ReportKind.NOT_FOUND, reason=Reason.UNKNOWN_ORDER))

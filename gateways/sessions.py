@@ -61,8 +61,8 @@ class Handler(Protocol):
     def on_update(self, update: Update, received_ns: int) -> None:
         """Take an event."""
 
-    def on_answer(self, answer: Answer, received_ns: int) -> None:
-        """Take an answer."""
+    def on_answer(self, answer: Answer, received_ns: int) -> int:
+        """Take an answer; return when its request was sent (ours, Unix ns), 0 if unknown."""
 
     def on_up(self, route: "Route", gap: bool) -> None:
         """Learn that the route works; ``gap``: events may have been lost before."""
@@ -381,18 +381,19 @@ class Route:
             self._core.count("unreadable")
             self._core.log.error(f"unreadable message: {error}", extra={"route": self.name})
             return
-        handler = self._handler
+        handler, sent_ns = self._handler, 0
         for event in events:
             if type(event) is Update:
                 handler.on_update(event, received_ns)
             elif type(event) is Answer:
-                handler.on_answer(event, received_ns)
+                sent_ns = handler.on_answer(event, received_ns)
             elif type(event) is Notice:
                 self._notice(line, event)
-        if self.name == ROUTE_ORDERS:
-            now_ns = self._core.clock.now_ns()
+        if sent_ns and self.name == ROUTE_ORDERS:
+            clock = self._core.clock
+            now_ns, sent_ns = clock.now_ns(), sent_ns + clock.offset_ns
             for cost, used in self._core.adapter.usage({}, message):
-                self._core.limits.observe(cost, used, now_ns)
+                self._core.limits.observe(cost, used, now_ns, sent_ns)
 
     def _notice(self, line: Line, notice: Notice) -> None:
         kind = notice.kind

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
 from engine.secrets import Secret
-from gateways.adapter import Call, Identity
+from gateways.adapter import Call, Cost, Identity, Limit
 from gateways.limits import RateLimits
 from gateways.rest import RestClient, RestFailed, VenueClock
 from gateways.types import Reason, ReportKind, RequestFlag
@@ -135,3 +137,47 @@ def test_a_spinning_gateway_that_breaks_ends(play):
         desk._task = None
 
     play(scene, spin=True)
+
+
+# -- bans -----------------------------------------------------------------------------------------
+LIMITS = (
+    Limit("orders", 100, 1.0, aligned=False, per="account"),
+    Limit("calls", 100, 1.0, aligned=False),
+)
+
+
+class Forbidding:
+    """A server that has banned the address."""
+
+    def __init__(self):
+        self.asked = 0
+
+    async def serve(self, reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        self.asked += 1
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("named", "blocked"), [(None, [False, True]), (("orders",), [True, False])]
+)
+def test_a_ban_stops_rest_and_the_limits_that_it_counts_for(instance, monkeypatch, named, blocked):
+    monkeypatch.setattr(Toy, "limits", LIMITS)
+    monkeypatch.setattr(Toy, "dialect", replace(Toy.dialect, ban_limits=named))
+
+    async def scene():
+        forbidding = Forbidding()
+        server = await asyncio.start_server(forbidding.serve, "127.0.0.1", 0)
+        async with server, client_of(instance, server.sockets[0].getsockname()[1]) as client:
+            await client.send(Call("GET", "/"))
+            now = time.time_ns()
+            waits = [client._limits.take([Cost(each.name)], True, now) > 0 for each in LIMITS]
+            assert waits == blocked
+            with pytest.raises(RestFailed) as failed:
+                await client.send(Call("GET", "/"))
+            assert not failed.value.sent
+            assert forbidding.asked == 1
+
+    asyncio.run(scene())

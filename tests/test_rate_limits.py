@@ -199,3 +199,14 @@ def test_processes_together_stay_within_a_limit(instance):
     assert taken
     for second in {at // S for at in taken}:
         assert sum(at // S == second for at in taken) <= 500
+
+
+def test_a_figure_of_a_period_that_has_ended_is_not_believed(instance):
+    limits = opened(instance, ALIGNED)
+
+    limits.observe(Cost("weight"), 9, START + 60 * S, sent_ns=START + 59 * S)
+    assert limits.used(Cost("weight"), START + 60 * S) == 0
+
+    limits.observe(Cost("weight"), 9, START + 62 * S, sent_ns=START + 61 * S)
+    assert limits.used(Cost("weight"), START + 62 * S) == 9
+    limits.close()

@@ -9,6 +9,7 @@ WebSocket, so there is no environment for it.
 
 from engine.common import Endpoints, Exchange, FeeSchedule, OrderType, RateLimits, TimeInForce
 from gateways.adapter import ROUTE_ORDERS, ROUTE_PRIVATE, Amend, Dialect
+from gateways.bybit.limits import ADDRESS
 from gateways.dialects import SIMULATOR
 
 
@@ -65,6 +66,8 @@ DIALECT = Dialect(
     # The request's own end (RECV_WINDOW_MS), and as much again for replicas.
     not_found_after_s=2 * RECV_WINDOW_MS / 1000,
     # Disconnection protect: counts from the loss of the private connection; institutions only.
+    # The trade connection has a limit of its own.
+    ban_limits=(ADDRESS,),
     dead_man="account",
     dead_man_s=(3.0, 300.0),
     batch_new=20,
