@@ -45,13 +45,15 @@ from gateways.types import (
     ReportKind,
 )
 
-FACTOR = 30.0
-"""Of the venue's limits."""
+FACTOR = 150.0
+"""Of the venue's limits: 1,500 orders a second where the venue takes the fewest."""
 IN_FLIGHT = 40
 OPEN_MOST = 80
 FAULT_ORDERS = 400
 """For so many orders each fault lasts."""
 SETTLE_S = 90.0
+HISTORY_ORDERS = 4
+"""For each order asked for, so many ended orders and fills are remembered by the venue."""
 QUIET: dict[str, Any] = {
     "drop": 0.0,
     "duplicate": 0.0,
@@ -113,6 +115,11 @@ class Known:
     inferred: int = 0
     told: list[str] = field(default_factory=list)
 
+    @property
+    def may_be_open(self) -> bool:
+        """Whether the venue may have it in its book."""
+        return self.state in ("asked", "open") and self.filled < self.quantity
+
 
 @dataclass
 class Mirror:
@@ -127,8 +134,15 @@ class Mirror:
     counts: Counter[str] = field(default_factory=Counter)
     doubled: list[str] = field(default_factory=list)
     unknown: set[int] = field(default_factory=set)
+    live: dict[int, None] = field(default_factory=dict)
+    """The orders that may be open, in a fixed order."""
     synced: int = 0
     up: bool = True
+
+    def ask(self, number: int, quantity: int, price: int) -> None:
+        """Take note of an order that is asked for."""
+        self.orders[number] = Known(quantity, price)
+        self.live[number] = None
 
     def take(self, report: np.void) -> None:
         """Take in one report."""
@@ -154,6 +168,10 @@ class Mirror:
             self.up = kind is ReportKind.UP
         elif number and (order := self.orders.get(number)) is not None:
             self._order(order, number, kind, report)
+            if order.may_be_open:
+                self.live[number] = None
+            else:
+                self.live.pop(number, None)
         elif number:
             self.counts["foreign"] += 1
 
@@ -239,14 +257,6 @@ class Run:
         for report in self.client.poll():
             self.mirror.take(report)
 
-    def open_orders(self) -> list[int]:
-        """Return the orders that may be open."""
-        return [
-            number
-            for number, order in self.mirror.orders.items()
-            if order.state in ("asked", "open") and order.filled < order.quantity
-        ]
-
     def act(self) -> None:
         """Ask for one random thing."""
         rng, live = self.rng, self._live
@@ -281,7 +291,7 @@ class Run:
         price = self.bid - away if side is Side.BUY else self.ask + away
         units = self._least + rng.randrange(10) * self.lot
         self.number += 1
-        self.mirror.orders[self.number] = Known(units, price)
+        self.mirror.ask(self.number, units, price)
         self._live.append(self.number)
         request = self.client.new(
             self.number,
@@ -310,7 +320,7 @@ class Run:
                 self._fault()
             if now >= self._middle_at:
                 self._look()
-                self._live = self.open_orders()
+                self._live = [*self.mirror.live]
             if self.mirror.up and len(self.mirror.flights) < IN_FLIGHT:
                 self.act()
             else:
@@ -329,7 +339,7 @@ class Run:
         deadline, again = time.monotonic() + SETTLE_S, 0.0
         while time.monotonic() < deadline:
             self.drain()
-            live = self.open_orders()
+            live = [*self.mirror.live]
             if not live and not self.mirror.unknown:
                 break
             if time.monotonic() >= again:
@@ -369,7 +379,7 @@ class Run:
             if filled != order.filled:
                 found.append(f"order {number}: filled {filled} there, {order.filled} told")
             live = any(e["status"] in ("new", "partial", "untriggered") for e in there)
-            if live != (order.state in ("asked", "open") and order.filled < order.quantity):
+            if live != order.may_be_open:
                 states = [each["status"] for each in there]
                 told = ", ".join(order.told)
                 found.append(f"order {number}: {states} there, {order.state} told: {told}")
@@ -460,6 +470,7 @@ def main() -> None:
         ours, theirs = context.Pipe()
         settings = {"rate": chosen.rate, "limit_factor": FACTOR, "symbols": [UNIFIED[venue]]}
         settings |= {"seed": chosen.seed, "venues": [venue]}
+        settings["history"] = HISTORY_ORDERS * chosen.orders
         server = context.Process(target=serve, args=(theirs, settings))
         server.start()
         try:
