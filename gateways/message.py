@@ -69,6 +69,7 @@ class Request(NamedTuple):
     trigger: Trigger = Trigger.LAST
     self_trade: SelfTrade = SelfTrade.VENUE_DEFAULT
     deadline_ns: int = 0
+    """For dialects: of the venue's clock."""
     venue_id: str = ""
     """The venue's order id as far as the gateway knows it; needed for orders of others."""
     client_text: str = ""

@@ -315,7 +315,7 @@ class Sender:
             return
         if socket is not None:
             wire_id = core.wire_id()
-            message = self._encode(request, wire_id, clock_ns // 1_000_000)
+            message = self._encode(self._timed(request), wire_id, clock_ns // 1_000_000)
             if message is not None:
                 self._left = True
                 socket.send(message)
@@ -434,7 +434,14 @@ class Sender:
         await self._safely(flight, asked_ns, lambda: self._calls_of(request, wire_id))
 
     def _calls_of(self, request: Request, wire_id: str) -> Sequence[Call]:
-        return self._core.adapter.order_call(request, wire_id, self._core.clock.now_ms())
+        now_ms = self._core.clock.now_ms()
+        return self._core.adapter.order_call(self._timed(request), wire_id, now_ms)
+
+    def _timed(self, request: Request) -> Request:
+        """Return a request whose deadline is of the venue's clock, as a dialect wants it."""
+        if not request.deadline_ns:
+            return request
+        return request._replace(deadline_ns=request.deadline_ns + self._core.clock.offset_ns)
 
     async def _safely(
         self, flight: Flight, asked_ns: int, calls_of: Callable[[], Sequence[Call]]
@@ -552,7 +559,8 @@ class Sender:
         flight = Flight(request, wire_id, time.time_ns(), None, attempts)
         flight.placed = core.placed
         socket = None if request.flags & _REST else self._route.socket()
-        message = self._encode(request, wire_id, now_ms) if socket is not None else None
+        timed = self._timed(request)
+        message = self._encode(timed, wire_id, now_ms) if socket is not None else None
         if socket is not None and message is not None:
             socket.send(message)
             flight.route = self._route.current
@@ -562,8 +570,6 @@ class Sender:
         calls = self._calls_of(request, wire_id)
         if calls:
             await self._safely(flight, asked_ns, lambda: calls)
-        elif urgent:
-            self._cancel_each(request, asked_ns)
         else:
             self._refuse(request, Reason.UNSUPPORTED)
 
@@ -577,15 +583,6 @@ class Sender:
         self.answers.parts[request.request_id] = Parts(len(parts))
         for part in parts:
             self.send(request._replace(instrument=part), time.time_ns())
-
-    def _cancel_each(self, request: Request, asked_ns: int) -> None:
-        """Cancel all orders one by one, for venues that have no request for that."""
-        row = request.instrument.row if request.instrument is not None else -1
-        for order in self._orders.live():
-            if row in (-1, order.instrument):
-                cancel = self._core.request_of(_CANCEL, order, request.request_id)
-                self.send(cancel, asked_ns)
-        self._core.reports.publish(of_request(request, ReportKind.DONE))
 
     # -- queries ----------------------------------------------------------------------------------
     def _query(self, request: Request) -> None:

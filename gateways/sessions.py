@@ -301,11 +301,15 @@ class Route:
 
     # -- stream keys ---------------------------------------------------------------------------
     async def _key(self) -> str:
-        """Return the stream's key, got anew unless there is one that is kept alive."""
+        """Return the stream's key, asked for at each connection.
+
+        The venue extends the one that there is, or gives another: it may have let it go, or
+        somebody has closed it.
+        """
         core = self._core
         calls, _ = core.adapter.stream_key_calls("", core.clock.now_ms())
-        if not calls or self._stream_key:
-            return self._stream_key
+        if not calls:
+            return ""
         for i in range(len(calls)):
 
             def build(i: int = i) -> Call:

@@ -8,6 +8,7 @@ from gateways.sessions import Route
 from gateways.socket import ConnectFailed
 from gateways.types import ReportKind
 from tests.gateway_desk import toy_desk, until
+from tests.toy_venue import Toy
 
 K = ReportKind
 
@@ -80,3 +81,19 @@ def test_a_connection_that_dies_while_its_replacement_is_put_off_is_told_at_once
         await desk.got(K.DOWN, seconds=1.0)
 
     play(scene, backoff_s=2.0, backoff_max_s=3.0)
+
+
+def test_a_stream_key_is_asked_for_at_each_connection(play, monkeypatch):
+    def calls(self, stream_key, now_ms):
+        return (self._call("key", {"page": 0}, now_ms),), 3600.0
+
+    monkeypatch.setattr(Toy, "stream_key_calls", calls)
+    monkeypatch.setattr(Toy, "parse_stream_key", lambda self, body: "a key")
+
+    async def scene(desk, venue):
+        assert venue.log.count("key") == 1
+        await venue.disconnect("private")
+        await desk.got(K.UP, 2)
+        assert venue.log.count("key") == 2
+
+    play(scene)

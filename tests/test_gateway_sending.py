@@ -219,3 +219,24 @@ def test_a_cancel_stays_behind_its_order_where_that_waits_itself(play, monkeypat
         assert desk.counted("rest_requests") == before
 
     play(scene, request_timeout_s=5.0)
+
+
+# -- times ----------------------------------------------------------------------------------------
+def test_a_deadline_reaches_the_venue_in_its_own_time(play, monkeypatch):
+    seen = []
+    encode = Toy.order_message
+
+    def watch(self, request, wire_id, now_ms):
+        seen.append(request.deadline_ns)
+        return encode(self, request, wire_id, now_ms)
+
+    monkeypatch.setattr(Toy, "order_message", watch)
+
+    async def scene(desk, venue):
+        deadline_ns = time.time_ns() + 5 * 10**9
+        desk.buy(7, deadline_ns=deadline_ns)
+        await desk.got(K.OPEN, client_id=7)
+        (told,) = seen
+        assert abs(deadline_ns - told - 3600 * 10**9) < 10**9
+
+    play(scene, venue=ToyVenue(skew_ms=-3_600_000))
