@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from engine.common import Endpoints, Exchange, OrderType, TimeInForce
+from engine.common import Endpoints, Exchange, TimeInForce
 from engine.secrets import Secret
 from gateways.message import Answer, Event, Instrument, Notice, Request, Update
 
@@ -74,17 +74,10 @@ class Cost(NamedTuple):
 class Dialect:
     """How the venue's orders behave, as data; the source of each is in the venue's folder."""
 
-    order_types: frozenset[OrderType]
     times_in_force: frozenset[TimeInForce]
-    ack_is_result: bool
-    """The answer to a new order tells its state; otherwise only an event does."""
     amend_needs_both: bool
     """An amendment must carry price and quantity."""
-    amend_price: bool
-    """The price can be amended in place."""
     amend_below_filled: Amend
-    ids_unique_forever: bool
-    """A client id is refused even when its order has ended; so the same request may be resent."""
     not_found_after_s: float
     """How long after sending "no such order" is believed: the venue's own time limit of a request,
     and its replicas' lag."""
@@ -92,10 +85,6 @@ class Dialect:
     """"none", "symbol" or "account": what the venue's countdown cancels."""
     dead_man_s: tuple[float, float] = (0.0, 0.0)
     """Shortest and longest countdown."""
-    batch_new: int = 1
-    """Orders in one batch message."""
-    batch_cancel: int = 1
-    orders_snapshot_on_subscribe: bool = False
     private_on_orders_route: bool = False
     """One connection carries orders and events (Binance spot)."""
     trades_by_instrument: bool = False

@@ -17,6 +17,9 @@ Two ways of counting, as the venues have them:
     venue counts arrivals, and one request may be held up on its way and the next not: so the period
     is taken to be ``guard_ns`` longer.
 
+Each process has a share of a limit, by its own settings: what is used is counted together, how much
+of it one takes is its own affair.
+
 Part of each limit, its reserve, is for urgent requests alone (cancels, reduce-only orders): others
 see a limit that is so much lower, and can never use it up.
 
@@ -62,11 +65,10 @@ def _used(word: int, period: int) -> int:
 
 
 @inlined
-def _wait_aligned(rows: Cells, at: int, units: int, spare: int, now: int) -> int:
-    """Return how long until an aligned limit has ``units``, 0 for now (ns)."""
+def _wait_aligned(rows: Cells, at: int, units: int, most: int, now: int) -> int:
+    """Return how long until an aligned limit of ``most`` has ``units``, 0 for now (ns)."""
     length = int(rows[at + _PERIOD])
     period = now // length
-    most = int(rows[at + _MOST]) - spare
     left = (period + 1) * length - now
     if _used(load_acquire(rows, at + _EVEN + (period & 1)), period) + units > most:
         return left
@@ -78,16 +80,15 @@ def _wait_aligned(rows: Cells, at: int, units: int, spare: int, now: int) -> int
 
 
 @inlined
-def _wait_rolling(rows: Cells, times: Cells, at: int, units: int, spare: int, now: int) -> int:
-    """Return how long until a rolling limit has ``units``, 0 for now (ns)."""
-    most = int(rows[at + _MOST])
+def _wait_rolling(rows: Cells, times: Cells, at: int, units: int, most: int, now: int) -> int:
+    """Return how long until a rolling limit of ``most`` has ``units``, 0 for now (ns)."""
     # The unit that must be a period old before the last of ours may be taken.
-    before = load_acquire(rows, at + _CLAIMED) + units - 1 - (most - spare)
-    if units > most - spare:
+    before = load_acquire(rows, at + _CLAIMED) + units - 1 - most
+    if units > most:
         return _WAIT_MAX_NS
     if before < 0:
         return 0
-    taken = int(times[rows[at + _RING] + before % most])
+    taken = int(times[rows[at + _RING] + before % rows[at + _MOST]])
     return max(0, taken + int(rows[at + _PERIOD] + rows[at + _GUARD]) - now)
 
 
@@ -105,38 +106,42 @@ def _add_aligned(rows: Cells, at: int, period: int, units: int) -> None:
 
 
 @inlined
-def _take_rolling(rows: Cells, times: Cells, at: int, units: int, spare: int, now: int) -> bool:
-    most, ring = rows[at + _MOST], rows[at + _RING]
+def _take_rolling(rows: Cells, times: Cells, at: int, units: int, most: int, now: int) -> bool:
+    size, ring = rows[at + _MOST], rows[at + _RING]
     period = rows[at + _PERIOD] + rows[at + _GUARD]
     while True:
         claimed = load_acquire(rows, at + _CLAIMED)
-        before = claimed + units - 1 - (most - spare)
-        if before >= 0 and times[ring + before % most] + period > now:
+        before = claimed + units - 1 - most
+        if before >= 0 and times[ring + before % size] + period > now:
             return False
         if compare_exchange(rows, at + _CLAIMED, claimed, claimed + units):
             # Never older than the one before it: a process that looked at its clock and was then
             # held up must not make room earlier than there is.
             taken = now
             if claimed > 0:
-                taken = max(now, times[ring + (claimed - 1) % most])
+                taken = max(now, times[ring + (claimed - 1) % size])
             for n in range(units):
-                times[ring + (claimed + n) % most] = taken
+                times[ring + (claimed + n) % size] = taken
             return True
 
 
 @kernel("int64(int64[::1], int64[::1], int64[:, ::1], boolean, int64)")
 def take_units(rows: Cells, times: Cells, plan: NDArray[np.int64], urgent: bool, now: int) -> int:
-    """Take every (first cell of a row, units) of ``plan``, or nothing; return the wait in ns."""
+    """Take what each row of ``plan`` says, or nothing; return the wait in ns.
+
+    A row: first cell of the limit, units, how many there may be in a period, how many of them are
+    for urgent requests alone.
+    """
     wait = 0
     for i in range(len(plan)):
         at, units = plan[i, 0], plan[i, 1]
-        spare = 0 if urgent else rows[at + _RESERVE]
+        most = plan[i, 2] if urgent else plan[i, 2] - plan[i, 3]
         blocked = load_acquire(rows, at + _BLOCKED)
         each = blocked - now
         if rows[at + _RING] < 0:
-            each = max(each, _wait_aligned(rows, at, units, spare, now))
+            each = max(each, _wait_aligned(rows, at, units, most, now))
         else:
-            each = max(each, _wait_rolling(rows, times, at, units, spare, now))
+            each = max(each, _wait_rolling(rows, times, at, units, most, now))
         if each > 0:
             rows[at + _REFUSED] += 1  # A statistic: a lost count does no harm.
         wait = max(wait, each)
@@ -144,12 +149,12 @@ def take_units(rows: Cells, times: Cells, plan: NDArray[np.int64], urgent: bool,
         return wait
     for i in range(len(plan)):
         at, units = plan[i, 0], plan[i, 1]
-        spare = 0 if urgent else rows[at + _RESERVE]
+        most = plan[i, 2] if urgent else plan[i, 2] - plan[i, 3]
         if rows[at + _RING] >= 0:
-            if not _take_rolling(rows, times, at, units, spare, now):
+            if not _take_rolling(rows, times, at, units, most, now):
                 # Another process was quicker. What we took before stays taken: too careful by
                 # one request, once in a blue moon.
-                return max(1, _wait_rolling(rows, times, at, units, spare, now))
+                return max(1, _wait_rolling(rows, times, at, units, most, now))
             continue
         period = now // rows[at + _PERIOD]
         _add_aligned(rows, at, period, units)
@@ -233,8 +238,9 @@ def is_ready(rows: Cells, at: int) -> bool:
 class RateLimits:
     """One account's view of a venue's limits; any number of processes may have one.
 
-    Each limit is ``factor`` times the venue's: below 1 it leaves the rest to others outside this
-    machine. All ``now_ns`` are of the venue's clock.
+    Each limit is ``factor`` times the venue's: below 1 it leaves the rest to others; above 1 it is
+    the venue's where another process has made the rows for that. All ``now_ns`` are of the venue's
+    clock.
     """
 
     def __init__(
@@ -307,9 +313,19 @@ class RateLimits:
         self._segment.close()
 
     def _plan(self, costs: tuple[Cost, ...]) -> NDArray[np.int64]:
-        rows = [(self._row(cost), cost.units) for cost in costs if cost.limit in self.limits]
-        plan = self._plans[costs] = np.array(rows, np.int64).reshape(-1, 2)
+        rows = [self._share(cost) for cost in costs if cost.limit in self.limits]
+        plan = self._plans[costs] = np.array(rows, np.int64).reshape(-1, 4)
         return plan
+
+    def _share(self, cost: Cost) -> tuple[int, int, int, int]:
+        """Return a row of a plan: what a cost takes, and our share of its limit."""
+        at, limit = self._row(cost), self.limits[cost.limit]
+        # There is no room for the times of more than the row was made for.
+        most = min(self._most(limit), int(self._rows[at + _MOST]))
+        return at, cost.units, most, min(most - 1, math.ceil(most * limit.reserve))
+
+    def _most(self, limit: Limit) -> int:
+        return max(1, math.floor(limit.most * self._factor))
 
     def _row(self, cost: Cost) -> int:
         known = Cost(cost.limit, 0, cost.scope)
@@ -320,11 +336,12 @@ class RateLimits:
 
     def _open_row(self, cost: Cost) -> int:
         limit = self.limits[cost.limit]
-        most, account = max(1, math.floor(limit.most * self._factor)), ""
+        # A row is as large as the largest share that is foreseen when it is made.
+        most, account = max(limit.most, self._most(limit)), ""
         if limit.per != "address":
             account = self._account
         name = f"{cost.limit} {cost.scope}".strip()
-        key = hashed(f"{account}\n{name}\n{most}\n{limit.period_s}")
+        key = hashed(f"{account}\n{name}\n{limit.most}\n{limit.period_s}")
         at = int(claim_row(self._rows, key % ROWS, key))
         if at < 0:
             raise SegmentError(

@@ -210,3 +210,16 @@ def test_a_figure_of_a_period_that_has_ended_is_not_believed(instance):
     limits.observe(Cost("weight"), 9, START + 62 * S, sent_ns=START + 61 * S)
     assert limits.used(Cost("weight"), START + 62 * S) == 9
     limits.close()
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_shares_of_different_size_are_counted_together(instance, aligned):
+    limit = Limit("x", 10, 60.0, aligned=aligned, reserve=0.0)
+    small, large = opened(instance, limit, factor=0.5), opened(instance, limit)
+
+    assert small.take([Cost("x", 5)], False, START) == 0
+    assert small.take([Cost("x")], False, START) > 0
+    assert large.take([Cost("x", 5)], False, START) == 0
+    assert large.take([Cost("x")], False, START) > 0
+    small.close()
+    large.close()

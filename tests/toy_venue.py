@@ -78,13 +78,9 @@ class Toy:
         RateLimits(connection_hours=24),
     )
     dialect = Dialect(
-        order_types=frozenset({OrderType.LIMIT, OrderType.MARKET}),
         times_in_force=frozenset({TimeInForce.GTC, TimeInForce.IOC}),
-        ack_is_result=False,
         amend_needs_both=True,
-        amend_price=True,
         amend_below_filled=Amend.REFUSED,
-        ids_unique_forever=True,
         not_found_after_s=1.5,
         dead_man="account",
         dead_man_s=(1.0, 60.0),
@@ -103,7 +99,7 @@ class Toy:
         return Call("POST", f"/{op}", body=payload, wire_id=wire_id, tag=op)
 
     def check(self, request: Request) -> str:
-        if request.action == Action.NEW and request.order_type not in self.dialect.order_types:
+        if request.action == Action.NEW and request.order_type >= OrderType.STOP_MARKET:
             return "no such order type"
         return ""
 

@@ -5,7 +5,7 @@ streams", "Demo mode", "Spot testnet"; USDⓈ-M "WebSocket API general info", "M
 "Auto-cancel all open orders", "Important WebSocket change notice" (the /private route).
 """
 
-from engine.common import Endpoints, Exchange, FeeSchedule, OrderType, RateLimits, TimeInForce
+from engine.common import Endpoints, Exchange, FeeSchedule, RateLimits, TimeInForce
 from gateways.adapter import ROUTE_ORDERS, ROUTE_PRIVATE, Amend, Cost, Dialect
 from gateways.binance.limits import CONNECTIONS, weight
 from gateways.dialects import SIMULATOR
@@ -77,19 +77,14 @@ USDM = Exchange(
     fees=FeeSchedule(maker_ppm=200, taker_ppm=500),
 )
 
-_TYPES = frozenset(OrderType)
 _SPOT_TIMES = frozenset({TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK, TimeInForce.POST_ONLY})
 _NOT_FOUND_AFTER_S = RECV_WINDOW_MS / 1000 + ENGINE_TIMEOUT_S
 
 SPOT_DIALECT = Dialect(
-    order_types=_TYPES,
     times_in_force=_SPOT_TIMES,
-    ack_is_result=True,
     # Cancel-replace sends the whole order anew.
     amend_needs_both=True,
-    amend_price=True,
     amend_below_filled=Amend.REFUSED,
-    ids_unique_forever=False,
     not_found_after_s=_NOT_FOUND_AFTER_S,
     trades_by_instrument=True,
     dead_man="none",
@@ -98,13 +93,9 @@ SPOT_DIALECT = Dialect(
     connection_costs=(Cost(CONNECTIONS), *weight(6)),
 )
 USDM_DIALECT = Dialect(
-    order_types=_TYPES,
     times_in_force=_SPOT_TIMES | {TimeInForce.GTD},
-    ack_is_result=True,
     amend_needs_both=True,
-    amend_price=True,
     amend_below_filled=Amend.CANCELS,
-    ids_unique_forever=False,
     not_found_after_s=_NOT_FOUND_AFTER_S,
     trades_by_instrument=True,
     dead_man="symbol",

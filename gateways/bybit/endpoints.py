@@ -7,7 +7,7 @@ Orders go over one connection, private events come over another. Demo trading ta
 WebSocket, so there is no environment for it.
 """
 
-from engine.common import Endpoints, Exchange, FeeSchedule, OrderType, RateLimits, TimeInForce
+from engine.common import Endpoints, Exchange, FeeSchedule, RateLimits, TimeInForce
 from gateways.adapter import ROUTE_ORDERS, ROUTE_PRIVATE, Amend, Dialect
 from gateways.bybit.limits import ADDRESS
 from gateways.dialects import SIMULATOR
@@ -52,17 +52,12 @@ RECV_WINDOW_MS = 5_000
 """A request that reaches the venue later than this after its timestamp is refused."""
 
 DIALECT = Dialect(
-    order_types=frozenset(OrderType),
     times_in_force=frozenset(
         {TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK, TimeInForce.POST_ONLY}
     ),
-    # "The ack of create order request indicates that the request is successfully accepted."
-    ack_is_result=False,
     amend_needs_both=False,
-    amend_price=True,
     # Code 110063.
     amend_below_filled=Amend.REFUSED,
-    ids_unique_forever=True,
     # The request's own end (RECV_WINDOW_MS), and as much again for replicas.
     not_found_after_s=2 * RECV_WINDOW_MS / 1000,
     # Disconnection protect: counts from the loss of the private connection; institutions only.
@@ -70,8 +65,5 @@ DIALECT = Dialect(
     ban_limits=(ADDRESS,),
     dead_man="account",
     dead_man_s=(3.0, 300.0),
-    batch_new=20,
-    batch_cancel=20,
-    orders_snapshot_on_subscribe=False,
     private_on_orders_route=False,
 )

@@ -6,7 +6,7 @@ takes orders and carries the private channels, but for stop orders: what becomes
 ``/ws/v5/business`` only.
 """
 
-from engine.common import Endpoints, Exchange, FeeSchedule, OrderType, RateLimits, TimeInForce
+from engine.common import Endpoints, Exchange, FeeSchedule, RateLimits, TimeInForce
 from gateways.adapter import ROUTE_ORDERS, Amend, Cost, Dialect
 from gateways.dialects import SIMULATOR
 from gateways.okx.limits import CONNECT
@@ -42,22 +42,15 @@ EXPIRE_MS = 5_000
 """An order or amendment that reaches the venue later than this is dropped there (``expTime``)."""
 
 DIALECT = Dialect(
-    order_types=frozenset(OrderType),
     times_in_force=frozenset(
         {TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK, TimeInForce.POST_ONLY}
     ),
-    ack_is_result=False,
     amend_needs_both=False,
-    amend_price=True,
     amend_below_filled=Amend.FILLS,
-    ids_unique_forever=False,
     # The order's own end (EXPIRE_MS), and as much again for replicas.
     not_found_after_s=2 * EXPIRE_MS / 1000,
     dead_man="account",
     dead_man_s=(10.0, 120.0),
-    batch_new=20,
-    batch_cancel=20,
-    orders_snapshot_on_subscribe=False,
     private_on_orders_route=True,
     more_private_routes=(ROUTE_BUSINESS,),
     connection_costs=(Cost(CONNECT),),
