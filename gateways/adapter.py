@@ -7,9 +7,13 @@
 ``limits.py``
     every limit of the venue that concerns us, and what each request costs
 ``requests.py``
-    requests and queries as bytes: ``order_message``, ``order_call``, ``queries``
+    requests and queries as bytes: ``order_message``, ``order_call``, ``query_calls``
 ``events.py``
-    the venue's messages as updates: live events, answers, results of queries
+    the venue's messages as updates: live events
+``answers.py``
+    answers to requests and the results of queries as updates
+``words.py``
+    the venue's words and rows as ours, for both
 ``errors.py``
     the venue's codes: what each means for a request (``Verdict``) and why (``Reason``)
 ``session.py``

@@ -75,7 +75,8 @@ class ReportKind(IntEnum):
     SYNC_BEGIN = 20
     """A reconciliation begins: the reports with Flag.RECONCILED up to SYNC_END belong to it."""
     SYNC_END = 21
-    """All that the venue has open has been told: an order not told of is not open."""
+    """All that the venue has open has been told: an order that is neither told of nor SENT or
+    UNKNOWN is not open."""
     DIFFERENCE = 22
     """Reconciliation found something that no event had told; ``reason`` says what."""
     UP = 23
