@@ -157,6 +157,8 @@ def _enter(core: Core, record: np.void, terms: Mapping[int, Request]) -> None:
         text = update.client_text if foreign else core.ids.text(client_id)
         orders.add(Order(client_id, text, update.instrument))
     update.client_text = ""
+    if kind is ReportKind.FILL:
+        update.status = OrderStatus.NONE  # It may be what we had concluded.
     update.flags &= ~ReportFlag.RECONCILED
     orders.admit(update, int(record["received_ns"]))
 
@@ -184,6 +186,7 @@ _COPIED = (
     "last_price",
     "last_quantity",
     "trade_id",
+    "fee",
     "average_price",
     "stop_price",
     "flags",

@@ -132,7 +132,7 @@ class OrderTable:
         self._by_venue: dict[tuple[int, str], Order] = {}
         self._ended: OrderedDict[int, None] = OrderedDict()
         self._fills: OrderedDict[tuple[int, int, int], None] = OrderedDict()
-        self._fundings: OrderedDict[tuple[int, str, int, int], None] = OrderedDict()
+        self._fundings: OrderedDict[tuple[int, str, int, int, int], None] = OrderedDict()
         self.natives: dict[int, str] = {}
         """Row -> native symbol: the scope of foreign ids."""
         self.open = 0
@@ -199,8 +199,9 @@ class OrderTable:
 
     def admit_funding(self, update: Update) -> bool:
         """Take a funding payment in; return whether it is to be told: it has not been."""
-        when = 0 if update.trade_id else update.exchange_ns
-        key = (update.instrument, update.asset, update.trade_id, when)
+        # Without a number: payments of several instruments may come at once, of one asset.
+        what = (0, 0) if update.trade_id else (update.exchange_ns, update.fee)
+        key = (update.instrument, update.asset, update.trade_id, *what)
         if key in self._fundings:
             return False
         self._fundings[key] = None
@@ -386,7 +387,7 @@ class OrderTable:
                 setattr(order, name, value)
         if status and not order.over:
             if status == OrderStatus.OPEN and order.filled:
-                status = OrderStatus.PARTIALLY_FILLED
+                status = update.status = OrderStatus.PARTIALLY_FILLED
             revived = order.concluded and status in LIVE_STATUS
             order.lost = order.concluded = False
             if not (status == OrderStatus.ACCEPTED and order.live):

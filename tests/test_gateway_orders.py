@@ -180,6 +180,15 @@ def test_funding_is_told_once_by_its_number_or_its_time(table):
     assert paid(exchange_ns=5)
 
 
+def test_funding_of_several_instruments_at_once_is_told_of_each(table):
+    def paid(fee):
+        return table.admit_funding(Update(kind=K.FUNDING, asset="USD", exchange_ns=4, fee=fee))
+
+    assert paid(3)
+    assert paid(5)
+    assert not paid(3)
+
+
 def test_a_side_of_a_trade_with_oneself_is_a_trade_of_its_own(table):
     sent(table)
     assert fill(table, 1, 2)

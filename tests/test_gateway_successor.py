@@ -152,3 +152,20 @@ def test_the_terms_of_an_order_outlive_its_gateway(play):
         assert order.status == OrderStatus.OPEN
 
     play(scene)
+
+
+def test_an_order_that_was_thought_to_be_filled_reopens_after_a_restart_too(play):
+    async def scene(desk, venue):
+        desk.buy(7)
+        await desk.got(K.OPEN, client_id=7)
+        order = venue.by_client(desk.text(7))
+        venue.fill(order.id, 5)
+        await desk.got(K.FILL, client_id=7, status=OrderStatus.FILLED)
+        await desk.kill()
+        order.quantity, order.status = 9, "open"
+        await restart_toy(desk)
+        status = await desk.got(K.STATUS, client_id=7)
+        assert status["status"] == OrderStatus.PARTIALLY_FILLED
+        assert desk.gateway.core.orders.open == 1
+
+    play(scene)
