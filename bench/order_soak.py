@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.orders import UNIFIED, VENUES, running, serve
+from bench.orders import START_S, UNIFIED, VENUES, running, serve
 from engine.common import OrderType, Side, TimeInForce
 from engine.table import TableReader
 from feeds.types import INSTRUMENT
@@ -431,7 +431,7 @@ def soak(venue: str, port: int, orders: int, seed: int) -> dict[str, Any]:
     instance = f"soak-{venue.replace('_', '-')}-{os.getpid()}"
     terms = f"limit_factor = {FACTOR}, request_timeout_s = 0.5, backoff_max_s = 0.5"
     with running(venue, port, instance, terms):
-        client = OrderClient.open(instance, "bench", wait_s=60.0)
+        client = OrderClient.open(instance, "bench", wait_s=START_S)
         client.wait_for(ReportKind.UP, timeout_s=60.0)
         table = TableReader.attach(instance, f"feed.{venue}.instruments", INSTRUMENT)
         run = Run(venue, port, seed, client, table.read(0))
