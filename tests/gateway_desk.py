@@ -116,6 +116,8 @@ class GatewayDesk:
         """End the gateway without any of its last words: its rings stay as they are."""
         assert self._task is not None
         self.gateway._say_down = lambda *why: None  # type: ignore[method-assign]
+        for call in [*self.gateway.sender._tasks]:
+            call.cancel()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self.take()
