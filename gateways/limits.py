@@ -45,6 +45,8 @@ from gateways.types import RATE_LIMIT
 ROWS = 4096
 TIMES = 1 << 18
 """Cells for the times of rolling limits."""
+ROLLING_MOST = 1 << 14
+"""Units of a rolling limit whose times are kept: one that is larger counts as this large."""
 GUARD_SHARE = 0.02
 GUARD_MOST_NS = 100_000_000
 
@@ -235,6 +237,11 @@ def is_ready(rows: Cells, at: int) -> bool:
     return load_acquire(rows, at + _READY) == 1
 
 
+def _share_of(limit: Limit, factor: float) -> int:
+    most = max(1, math.floor(limit.most * factor))
+    return most if limit.aligned else min(most, ROLLING_MOST)
+
+
 class RateLimits:
     """One account's view of a venue's limits; any number of processes may have one.
 
@@ -321,11 +328,8 @@ class RateLimits:
         """Return a row of a plan: what a cost takes, and our share of its limit."""
         at, limit = self._row(cost), self.limits[cost.limit]
         # There is no room for the times of more than the row was made for.
-        most = min(self._most(limit), int(self._rows[at + _MOST]))
+        most = min(_share_of(limit, self._factor), int(self._rows[at + _MOST]))
         return at, cost.units, most, min(most - 1, math.ceil(most * limit.reserve))
-
-    def _most(self, limit: Limit) -> int:
-        return max(1, math.floor(limit.most * self._factor))
 
     def _row(self, cost: Cost) -> int:
         known = Cost(cost.limit, 0, cost.scope)
@@ -337,7 +341,7 @@ class RateLimits:
     def _open_row(self, cost: Cost) -> int:
         limit = self.limits[cost.limit]
         # A row is as large as the largest share that is foreseen when it is made.
-        most, account = max(limit.most, self._most(limit)), ""
+        most, account = max(_share_of(limit, 1.0), _share_of(limit, self._factor)), ""
         if limit.per != "address":
             account = self._account
         name = f"{cost.limit} {cost.scope}".strip()

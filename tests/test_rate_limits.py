@@ -223,3 +223,11 @@ def test_shares_of_different_size_are_counted_together(instance, aligned):
     assert large.take([Cost("x")], False, START) > 0
     small.close()
     large.close()
+
+
+def test_a_limit_beyond_all_need_takes_no_more_room_than_there_is(instance):
+    wide = [Limit(f"x{n}", 3000, 1.0, aligned=False) for n in range(8)]
+    limits = opened(instance, *wide, factor=1000.0)
+
+    assert limits.take([Cost(each.name, 100) for each in wide], False, START) == 0
+    limits.close()
