@@ -9,7 +9,7 @@ and refused, and connections are cut.
 Afterwards, with the faults over and one reconciliation, what the reports have said must equal the
 venue's own books: every order's end and filled quantity, every trade once and no other, open
 orders, balances, positions; no order may stand at the venue twice or without having been asked for,
-and nothing may be unknown. A difference ends in the exit code 1.
+nothing may be unknown, and no request without an answer. A difference ends in the exit code 1.
 """
 
 import argparse
@@ -361,6 +361,8 @@ class Run:
         (books,) = self.control.get(f"/accounts?venue={self.venue}")[self.venue].values()
         found = [*self.mirror.doubled]
         found += [f"order {number} is unknown" for number in self.mirror.unknown]
+        waiting = self.mirror.flights.items()
+        found += [f"request {request} of order {n} has no answer" for request, n in waiting]
         found += self._compare_orders(books["orders"] + books["history"])
         found += self._compare_fills(books["fills"])
         found += self._compare_money(books)

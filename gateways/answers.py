@@ -159,7 +159,7 @@ class Answers:
             proven = known if request.action == Action.NEW else flight.heard
             filled = request.action == Action.CANCEL and order.status == OrderStatus.FILLED
             if order.over or filled:
-                self._overtaken(request, order)
+                self._overtaken(flight, order)
                 return
             if proven:
                 return
@@ -169,10 +169,14 @@ class Answers:
         self._core.tell(update, time.time_ns())
         self._doubts.add(request, flight.sent_ns)
 
-    def _overtaken(self, request: Request, order: Order) -> None:
-        """Answer a request of unknown fate whose order has ended: it changes nothing any more."""
-        filled = order.status == OrderStatus.FILLED
-        if request.action == Action.AMEND or (request.action == Action.CANCEL and filled):
+    def _overtaken(self, flight: Flight, order: Order) -> None:
+        """Answer a request of unknown fate whose order has ended: it changes nothing any more.
+
+        The end is a cancel's own answer if it is of that kind and was told after it was sent.
+        """
+        request, filled = flight.request, order.status == OrderStatus.FILLED
+        vain = order.status != OrderStatus.CANCELED or order.seen_ns <= flight.sent_ns
+        if request.action == Action.AMEND or (request.action == Action.CANCEL and vain):
             reason = Reason.ALREADY_FILLED if filled else Reason.ALREADY_CLOSED
             self._core.tell(refusal(request, reason), time.time_ns())
 

@@ -78,6 +78,20 @@ def test_each_of_two_amendments_without_answer_gets_its_final_word(play):
     play(scene)
 
 
+def test_a_cancel_without_answer_of_an_order_that_has_ended_before_is_rejected(play):
+    async def scene(desk, venue):
+        desk.buy(7)
+        await desk.got(K.OPEN, client_id=7)
+        desk.client.cancel(7, 0)
+        await desk.got(K.CANCELED, client_id=7)
+        venue.swallow = 1
+        again = desk.client.cancel(7, 0)
+        rejected = await desk.got(K.CANCEL_REJECTED, request_id=again)
+        assert rejected["reason"] == Reason.ALREADY_CLOSED
+
+    play(scene)
+
+
 # -- what an answer is worth ----------------------------------------------------------------------
 def test_an_answer_that_is_older_than_an_event_does_not_undo_it(play):
     async def scene(desk, venue):
