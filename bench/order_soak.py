@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import os
 import random
+import signal
 import sys
 import time
 import urllib.request
@@ -466,6 +467,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=300.0, help="of the markets, events a second")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # With the processes that it runs.
     failed = False
     for venue in VENUES if chosen.venue == "all" else (chosen.venue,):
         context = multiprocessing.get_context("spawn")

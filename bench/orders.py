@@ -45,7 +45,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from engine.common import Side
 from engine.segment import list_segments, unlink_segment
@@ -91,8 +91,7 @@ class _Echo(asyncio.Protocol):
     """Sends back what comes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._write = transport.write
+        self._write = cast("asyncio.Transport", transport).write
 
     def data_received(self, data: bytes) -> None:
         self._write(data)
@@ -240,7 +239,7 @@ def bare_side(pipe: Pipe, venue: str, port: int, echo: int) -> None:
                     pass
                 line.send(data)
                 sent, left = time.time_ns(), BARE_BYTES
-                while left:
+                while left and time.time_ns() < until + 10**9:
                     with contextlib.suppress(BlockingIOError):
                         read = time.time_ns()
                         left -= len(line.recv(left))
@@ -380,6 +379,8 @@ def main() -> None:
     parser.add_argument("--sides", nargs="*", default=[], help="default: all")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
+    # A side that is stopped must not be left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     quiet = {"rate": 0.0, "symbols": ["BTC/USDT", "BTC/USDT:USDT"], "limit_factor": FACTOR}
