@@ -15,7 +15,6 @@ from typing import Any
 
 from bench.orders import (
     AWAY,
-    KEY,
     PASSPHRASE,
     PAUSE_S,
     QUANTITY,
@@ -96,11 +95,11 @@ def _local(urls: Any, base: str) -> Any:  # noqa: ANN401 - ccxt's own nesting
     return f"{scheme}://{base}{found[2] or ''}"
 
 
-async def _ccxt(pipe: Pipe, venue: str, port: int) -> None:
+async def _ccxt(pipe: Pipe, venue: str, port: int, key: str) -> None:
     import ccxt.pro
 
     name, kind = CCXT[venue]
-    keys = {"apiKey": KEY, "secret": SECRET, "password": PASSPHRASE}
+    keys = {"apiKey": key, "secret": SECRET, "password": PASSPHRASE}
     exchange = getattr(ccxt.pro, name)(keys | {"options": {"defaultType": kind}})
     exchange.has["fetchCurrencies"] = False
     exchange.enableRateLimit = False
@@ -137,14 +136,14 @@ async def _ccxt(pipe: Pipe, venue: str, port: int) -> None:
         await exchange.close()
 
 
-def ccxt_side(pipe: Pipe, venue: str, port: int) -> None:
+def ccxt_side(pipe: Pipe, venue: str, port: int, key: str) -> None:
     """Place and cancel orders with ccxt.pro."""
     import uvloop
 
     os.sched_setaffinity(0, cores()[0])
     Marks.sign = OPENED[venue]
     _mark_aiohttp()
-    uvloop.run(_ccxt(pipe, venue, port))
+    uvloop.run(_ccxt(pipe, venue, port, key))
 
 
 def _mark_websockets() -> None:
@@ -165,7 +164,7 @@ def _mark_websockets() -> None:
 
 
 @contextlib.asynccontextmanager
-async def _binance_client(venue: str, port: int) -> AsyncIterator[tuple[Any, Any]]:
+async def _binance_client(venue: str, port: int, key: str) -> AsyncIterator[tuple[Any, Any]]:
     from binance import AsyncClient, BinanceSocketManager
 
     http, ws = f"http://127.0.0.1:{port}/{venue}", f"ws://127.0.0.1:{port}/{venue}"
@@ -180,16 +179,16 @@ async def _binance_client(venue: str, port: int) -> AsyncIterator[tuple[Any, Any
         STREAM_URL = ws + "/"
         FSTREAM_URL = ws + "/"
 
-    client = await Client.create(KEY, SECRET)
+    client = await Client.create(key, SECRET)
     try:
         yield client, Manager(client)
     finally:
         await client.close_connection()
 
 
-async def _binance(pipe: Pipe, venue: str, port: int) -> None:
+async def _binance(pipe: Pipe, venue: str, port: int, key: str) -> None:
     futures = venue == "binance_usdm"
-    async with _binance_client(venue, port) as (client, manager):
+    async with _binance_client(venue, port, key) as (client, manager):
         place = client.ws_futures_create_order if futures else client.ws_create_order
         cancel = client.ws_futures_cancel_order if futures else client.ws_cancel_order
         price = str(round(best_bid(venue, port) * AWAY))
@@ -225,11 +224,11 @@ async def _event(events: Any, status: str) -> None:  # noqa: ANN401 - python-bin
             return
 
 
-def binance_side(pipe: Pipe, venue: str, port: int) -> None:
+def binance_side(pipe: Pipe, venue: str, port: int, key: str) -> None:
     """Place and cancel orders with python-binance."""
     import uvloop
 
     os.sched_setaffinity(0, cores()[0])
     Marks.sign = OPENED[venue]
     _mark_websockets()
-    uvloop.run(_binance(pipe, venue, port))
+    uvloop.run(_binance(pipe, venue, port, key))

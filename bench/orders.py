@@ -47,8 +47,12 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
+
 from engine.common import Side
 from engine.segment import list_segments, unlink_segment
+from gateways.simulator.account import AccountSettings
+from gateways.simulator.server import demo_account
 
 KEY, SECRET, PASSPHRASE = "demo-key", "demo-secret", "demo-pass"
 INSTANCE = "bench-orders"
@@ -144,9 +148,11 @@ agents = [{{ kind = "gateway", account = "bench", venue = "{venue}", {terms} }}]
 
 
 @contextlib.contextmanager
-def running(venue: str, port: int, instance: str, terms: str, process: str = "") -> Iterator[None]:
+def running(
+    venue: str, port: int, instance: str, terms: str, process: str = "", key: str = KEY
+) -> Iterator[None]:
     """Run a feed and a gateway with the settings ``terms``; remove their segments in the end."""
-    secrets = {"KEY": KEY, "SECRET": SECRET, "PASSPHRASE": PASSPHRASE}
+    secrets = {"KEY": key, "SECRET": SECRET, "PASSPHRASE": PASSPHRASE}
     variables = {f"TRADE_INFRA_SECRET_BENCH_{name}": value for name, value in secrets.items()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "orders.toml"
@@ -165,7 +171,7 @@ def running(venue: str, port: int, instance: str, terms: str, process: str = "")
                 unlink_segment(instance, segment)
 
 
-def gateway_side(pipe: Pipe, venue: str, port: int, spin: bool) -> None:
+def gateway_side(pipe: Pipe, venue: str, port: int, key: str, spin: bool) -> None:
     """Place and cancel orders through a gateway."""
     from engine.table import TableReader
     from feeds.types import INSTRUMENT
@@ -175,7 +181,7 @@ def gateway_side(pipe: Pipe, venue: str, port: int, spin: bool) -> None:
     instance = f"{INSTANCE}-{os.getpid()}"
     tested, others = cores()
     terms = f"spin = {str(spin).lower()}, limit_factor = {FACTOR}"
-    with running(venue, port, instance, terms, f"cpus = {sorted(tested)}"):
+    with running(venue, port, instance, terms, f"cpus = {sorted(tested)}", key):
         os.sched_setaffinity(0, others)
         client = OrderClient.open(instance, "bench", wait_s=START_S)
         client.wait_for(ReportKind.UP, timeout_s=60.0)
@@ -223,7 +229,7 @@ def best_bid(venue: str, port: int) -> float:
     return float(symbols[native]["bid"][0])
 
 
-def bare_side(pipe: Pipe, venue: str, port: int, echo: int) -> None:
+def bare_side(pipe: Pipe, venue: str, port: int, key: str, echo: int) -> None:
     """Send bytes and wait until they are back."""
     os.sched_setaffinity(0, cores()[0])
     data = b"x" * BARE_BYTES
@@ -252,6 +258,18 @@ def bare_side(pipe: Pipe, venue: str, port: int, echo: int) -> None:
 
 # -- the comparison --------------------------------------------------------------------------------
 Sides = dict[str, tuple[Callable[..., None], tuple[Any, ...]]]
+
+
+def key_of(side: str) -> str:
+    """Return the key of a side's account: each has its own, and hears of its own orders only."""
+    return side.replace(", ", "-").replace(" ", "-")
+
+
+def accounts() -> list[AccountSettings]:
+    """Return the accounts of all sides."""
+    sides = [side for venue in VENUES for side in sides_of(venue, 0)]
+    known = {key_of(side): demo_account() for side in sides}
+    return [msgspec.structs.replace(account, key=key) for key, account in known.items()]
 
 
 def sides_of(venue: str, echo: int) -> Sides:
@@ -349,7 +367,8 @@ def compare(
     try:
         for name, (function, arguments) in sides_of(venue, ports[1]).items():
             if not wanted or name in wanted:
-                sides.append(Contestant(name, function, (venue, ports[0], *arguments)))
+                arguments = (venue, ports[0], key_of(name), *arguments)
+                sides.append(Contestant(name, function, arguments))
         for turn in range(rounds + 1):
             for side in sides:
                 side.turn(orders // rounds, counts=turn > 0)
@@ -383,7 +402,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    quiet = {"rate": 0.0, "symbols": ["BTC/USDT", "BTC/USDT:USDT"], "limit_factor": FACTOR}
+    quiet: dict[str, Any] = {"rate": 0.0, "limit_factor": FACTOR, "accounts": accounts()}
+    quiet["symbols"] = ["BTC/USDT", "BTC/USDT:USDT"]
     server = context.Process(target=serve, args=(theirs, quiet, True))
     server.start()
     assert server.pid is not None
