@@ -113,6 +113,7 @@ COUNTED = (
     "rest_requests",
     "rest_failed",
     "rest_limited",
+    "orphaned",
     "dead_man_set",
     "dead_man_failures",
 )
@@ -377,12 +378,29 @@ class Gateway:
             except ReaderLost as error:
                 self._log.error(str(error))
                 continue
+            watch = asyncio.create_task(self._watch_asker(reader))
             try:
                 await (self._spin(reader) if self.settings.spin else self._park(reader))
             except ReaderLost as error:
                 self._log.error(str(error))
             finally:
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
                 reader.close()
+
+    async def _watch_asker(self, reader: FlowReader) -> None:
+        """Cancel everything when whoever asks has been dead for too long: nobody else would."""
+        orphan_s = self.settings.orphan_s
+        alive_s, done = time.monotonic(), False
+        while orphan_s:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            if reader.segment.writer_alive:
+                alive_s, done = time.monotonic(), False
+            elif not done and self.core.orders.open and time.monotonic() - alive_s > orphan_s:
+                self._log.error("nobody asks any more: cancelling all orders")
+                self.count("orphaned")
+                await self._cancel_everything()
+                done = not self.core.orders.open
 
     def _drain(self, reader: FlowReader) -> int:
         """Handle what has been asked for, at most ``BURST`` requests; return how many."""

@@ -67,6 +67,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Least time between two replacements of a connection that lacks events."""
     lookback_s: float = 3600.0
     """Of fills, at the first start."""
+    orphan_s: float = 0.0
+    """Cancel all orders if whoever asks has been dead for so long; 0: never."""
     dead_man_s: float = 60.0
     """The venue's countdown while orders are open; 0 for none."""
     cancel_on_stop: bool = False

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from gateways.types import ReportKind
-from tests.gateway_desk import toy_desk, until
+from engine.flow import FlowWriter
+from gateways.client import GATEWAY_READER, REQUESTS_CAPACITY, requests_ring
+from gateways.types import REQUEST, ReportKind
+from tests.gateway_desk import ACCOUNT, toy_desk, until
 from tests.toy_venue import Toy, ToyVenue
 
 K = ReportKind
@@ -101,3 +103,31 @@ def test_a_venue_that_refuses_the_countdown_is_asked_once(play, monkeypatch, cap
         assert caplog.text.count("dead-man switch") == 1
 
     play(scene, venue=Counting(), dead_man_s=3.0)
+
+
+def test_when_whoever_asks_is_dead_for_too_long_everything_is_cancelled(play):
+    async def scene(desk, venue):
+        desk.buy(7)
+        desk.buy(8)
+        await desk.got(K.OPEN, client_id=8)
+        desk.client._requests.close()
+        await desk.got(K.CANCELED, client_id=7)
+        await desk.got(K.CANCELED, client_id=8)
+
+    play(scene, orphan_s=0.3)
+
+
+def test_an_asker_that_comes_back_in_time_keeps_its_orders(play):
+    async def scene(desk, venue):
+        desk.buy(7)
+        await desk.got(K.OPEN, client_id=7)
+        desk.client._requests.close()
+        await asyncio.sleep(0.2)
+        requests = FlowWriter.open(
+            desk.instance, requests_ring(ACCOUNT), REQUEST, REQUESTS_CAPACITY, (GATEWAY_READER,)
+        )
+        await asyncio.sleep(0.8)
+        requests.close()
+        assert desk.gateway.core.orders.open == 1
+
+    play(scene, orphan_s=0.5)
