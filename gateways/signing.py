@@ -7,9 +7,9 @@ Sources: Binance request security (HMAC hex; RSA PKCS#1 v1.5 over SHA-256 and Ed
 OKX REST authentication (HMAC base64), Bybit integration guidance (HMAC hex, RSA base64).
 """
 
-import hmac
 from base64 import b64encode
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Literal
 
 from engine.errors import ConfigError
@@ -19,26 +19,47 @@ Sign = Callable[[bytes], str]
 KeyType = Literal["hmac", "ed25519", "rsa"]
 
 _PEM_HEAD = "-----BEGIN"
+_BLOCK = 64
+"""Bytes that SHA-256 takes at once."""
+
+
+def _hmac(secret: Secret) -> Callable[[bytes], bytes]:
+    """Return HMAC-SHA256 (RFC 2104) with a key that has been taken in already.
+
+    Both hashes begin with a block made of the key alone; that work, and looking the algorithm up,
+    is most of what ``hmac.digest`` does with a message as short as an order.
+    """
+    key = secret.reveal().encode()
+    if len(key) > _BLOCK:
+        key = sha256(key).digest()
+    key = key.ljust(_BLOCK, b"\0")
+    inner, outer = (sha256(bytes(each ^ pad for each in key)) for pad in (0x36, 0x5C))
+
+    def digest(payload: bytes) -> bytes:
+        first, second = inner.copy(), outer.copy()
+        first.update(payload)
+        second.update(first.digest())
+        return second.digest()
+
+    return digest
 
 
 def hmac_hex(secret: Secret) -> Sign:
     """Return a signer with HMAC-SHA256, lower-case hexadecimal."""
-    key = secret.reveal().encode()
-    digest = hmac.digest
+    digest = _hmac(secret)
 
     def sign(payload: bytes) -> str:
-        return digest(key, payload, "sha256").hex()
+        return digest(payload).hex()
 
     return sign
 
 
 def hmac_base64(secret: Secret) -> Sign:
     """Return a signer with HMAC-SHA256 in base64."""
-    key = secret.reveal().encode()
-    digest = hmac.digest
+    digest = _hmac(secret)
 
     def sign(payload: bytes) -> str:
-        return b64encode(digest(key, payload, "sha256")).decode()
+        return b64encode(digest(payload)).decode()
 
     return sign
 

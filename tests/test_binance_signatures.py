@@ -4,7 +4,9 @@ Sources: binance-spot-api-docs rest-api.md, web-socket-api.md and fix-api.md;
 binance-signature-examples (the RSA key is a sample of the venue's, of no account).
 """
 
+import hmac
 import json
+from base64 import b64encode
 
 import pytest
 
@@ -13,7 +15,7 @@ from engine.secrets import Secret
 from gateways.adapter import Identity
 from gateways.binance import BinanceSpot
 from gateways.message import Instrument, Request
-from gateways.signing import ed25519_base64, hmac_hex, rsa_base64
+from gateways.signing import ed25519_base64, hmac_base64, hmac_hex, rsa_base64
 from gateways.types import Action
 from tests.binance_orders import ED25519, NOW_MS
 
@@ -121,3 +123,13 @@ def test_the_published_rsa_key_signs_as_published():
     signature = rsa_base64(Secret(RSA))(b"timestamp=1578963600000")
     assert signature.startswith("qlutXCa1uE6hTGbC")
     assert signature.endswith("T511zOw==")
+
+
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 200])
+def test_hmac_signatures_are_those_of_the_standard_library_for_keys_of_any_length(length: int):
+    key = "".join(chr(33 + n % 90) for n in range(length))
+    text, base64 = hmac_hex(Secret(key)), hmac_base64(Secret(key))
+    for payload in (b"", b"a", b"symbol=BTCUSDT&" * 20, b"a"):
+        wanted = hmac.digest(key.encode(), payload, "sha256")
+        assert text(payload) == wanted.hex()
+        assert base64(payload) == b64encode(wanted).decode()
