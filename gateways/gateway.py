@@ -412,33 +412,36 @@ class Gateway:
             record = batch.tobytes()
             # Before it is sent: whoever comes after us must not send it again.
             reader.advance()
-            self._values[self._index["requests"]] += 1
             handled += 1
             self.sender.handle(record)
+        if handled:
+            self._values[self._index["requests"]] += handled
         return handled
 
     async def _spin(self, reader: FlowReader) -> None:
         """Look in every turn of the loop; return when the ring has been removed."""
-        loop = asyncio.get_running_loop()
+        loop, monotonic = asyncio.get_running_loop(), time.monotonic
         ended: asyncio.Future[None] = loop.create_future()
+        stride, mask = reader.stride, reader.capacity - 1
         rehearse_at = 0.0
 
         def turn() -> None:
             nonlocal rehearse_at
-            if not ended.done():
+            if ended.done():
+                return
+            now, next_one = monotonic(), reader.position
+            # A look at one word costs a fraction of a poll, which says for certain.
+            there = reader.words.item((next_one & mask) * stride) >= next_one
+            if there or now >= rehearse_at:
                 try:
-                    handled = self._drain(reader)
+                    if not self._drain(reader):
+                        self.sender.rehearse()
                 except Exception as error:
                     # Whatever it is: nobody would take requests any more, and seem to be well.
                     ended.set_exception(error)
                     return
-                now = time.monotonic()
-                if handled:
-                    rehearse_at = now + REHEARSE_S
-                elif now >= rehearse_at:
-                    self.sender.rehearse()
-                    rehearse_at = now + REHEARSE_S
-                loop.call_soon(turn)
+                rehearse_at = now + REHEARSE_S
+            loop.call_soon(turn)
 
         turn()
         try:

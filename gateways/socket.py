@@ -52,6 +52,7 @@ class Socket(picows.WSListener):
         self._on_message, self._log = on_message, log
         self._transport: picows.WSTransport | None = None
         self._parts: bytearray | None = None
+        self._waiting: Callable[[], int] = lambda: 0
         self.closed = asyncio.Event()
         self.on_close: Callable[[], None] = lambda: None
         self.reason = "closed by the venue"
@@ -71,8 +72,7 @@ class Socket(picows.WSListener):
     @property
     def unsent(self) -> int:
         """How many bytes wait here because the venue does not read: usually none."""
-        assert self._transport is not None
-        return self._transport.underlying_transport.get_write_buffer_size()
+        return self._waiting()
 
     def send(self, data: bytes) -> None:
         """Send a text message; ask ``is_open`` first."""
@@ -106,6 +106,7 @@ class Socket(picows.WSListener):
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         """Take the transport; called by picows."""
         self._transport = transport
+        self._waiting = transport.underlying_transport.get_write_buffer_size
         self.last_ns = time.time_ns()
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
