@@ -22,6 +22,7 @@ from bench.orders import (
     STAGES,
     UNIFIED,
     Samples,
+    awake,
     best_bid,
     cores,
 )
@@ -116,7 +117,7 @@ async def _ccxt(pipe: Pipe, venue: str, port: int, key: str) -> None:
         while (count := await asyncio.to_thread(pipe.recv)) is not None:
             samples: Samples = {stage: [] for stage in STAGES}
             for _ in range(count):
-                asked = time.time_ns()
+                asked = awake()
                 placing = asyncio.ensure_future(
                     exchange.create_order_ws(symbol, "limit", "buy", quantity, price)
                 )
@@ -199,7 +200,7 @@ async def _binance(pipe: Pipe, venue: str, port: int, key: str) -> None:
             while (count := await asyncio.to_thread(pipe.recv)) is not None:
                 samples: Samples = {stage: [] for stage in STAGES}
                 for _ in range(count):
-                    asked = time.time_ns()
+                    asked = awake()
                     placing = asyncio.ensure_future(place(**terms))
                     await _event(events, "NEW")
                     done = time.time_ns()

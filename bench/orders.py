@@ -16,14 +16,17 @@ that what the machine does hits them alike:
 
 Each side has the machine to itself in its turn: the processes of all others are stopped (SIGSTOP),
 feed and supervisor of the gateway too. The side under test has one core, the venue (and what drives
-the gateway) the other one. The driver sleeps while an order is on its way. The first orders of
-each turn, and the whole first turn, only warm up.
+the gateway) the other one, which a process of idle priority keeps from falling asleep: a real venue
+is another machine, and ``send`` need not wake it. Before each order the user is awake for a
+moment, as one is who decides; the driver sleeps while the order is on its way. The first orders
+of each turn, and the whole first turn, only warm up.
 
-Measured, in microseconds: *request → socket* from the moment in which the user asks to the return
-of the write on the socket; *event → user* from the read of the socket that brings the order's event
-to the moment in which the report record is written (or the client's call returns it); *round trip*
-from asking to that moment. Ratios are of the medians, to the first side. Clients that are not
-installed are left out, and said to be (extra ``clients``).
+Measured, in microseconds: *request → socket* from the moment in which the user asks (hands the
+request's record to the ring, calls the client's method) to the return of the write on the socket;
+*event → user* from the read of the socket that brings the order's event to the moment in which the
+report record is written (or the client's call returns it); *round trip* from asking to that moment.
+Ratios are of the medians, to the first side. Clients that are not installed are left out (extra
+``clients``).
 """
 
 import argparse
@@ -48,8 +51,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+import numpy as np
 
-from engine.common import Side
+from engine.common import OrderType, Side, TimeInForce
 from engine.segment import list_segments, unlink_segment
 from gateways.simulator.account import AccountSettings
 from gateways.simulator.server import demo_account
@@ -71,14 +75,20 @@ AWAY = 0.8
 """Of the best bid: where the orders rest."""
 PAUSE_S = 0.01
 """Between orders."""
+AWAKE_NS = 300_000
+"""So long does the user spin before each order."""
 ON_ITS_WAY_S = 0.004
 """The gateway's driver sleeps so long after each request, so that nothing runs beside it."""
 FACTOR = 50.0
 """Of the venue's limits, for everybody."""
+TURN = 30
+"""Orders in a turn. A turn is shorter than a second: real-time processes may spin so long."""
 WARM = 5
 """Orders at the beginning of each turn that do not count."""
 START_S = 600.0
 """For a side to be ready: it may have to compile."""
+SETTLE_S = 0.15
+"""Before a turn, for what has been waiting for the side; and after it."""
 BARE_BYTES = 300
 STAGES = ("request_to_socket", "event_to_user", "round_trip")
 Samples = dict[str, list[int]]
@@ -173,17 +183,21 @@ def running(
 
 def gateway_side(pipe: Pipe, venue: str, port: int, key: str, spin: bool) -> None:
     """Place and cancel orders through a gateway."""
+    from engine.flow import FlowReader, FlowWriter
     from engine.table import TableReader
     from feeds.types import INSTRUMENT
-    from gateways.client import OrderClient
-    from gateways.types import ReportKind
+    from gateways.client import GATEWAY_READER, OrderClient, reports_ring, requests_ring
+    from gateways.types import REPORT, REQUEST, ReportKind
 
     instance = f"{INSTANCE}-{os.getpid()}"
     tested, others = cores()
     terms = f"spin = {str(spin).lower()}, limit_factor = {FACTOR}"
     with running(venue, port, instance, terms, f"cpus = {sorted(tested)}", key):
         os.sched_setaffinity(0, others)
-        client = OrderClient.open(instance, "bench", wait_s=START_S)
+        ring = requests_ring("bench")
+        requests = FlowWriter.open(instance, ring, REQUEST, 1024, (GATEWAY_READER,))
+        reports = FlowReader.attach(instance, reports_ring("bench"), "oms", REPORT, START_S)
+        client = OrderClient(requests, reports)
         client.wait_for(ReportKind.UP, timeout_s=60.0)
         table = TableReader.attach(instance, f"feed.{venue}.instruments", INSTRUMENT)
         row = table.read(0)
@@ -196,8 +210,9 @@ def gateway_side(pipe: Pipe, venue: str, port: int, key: str, spin: bool) -> Non
             samples: Samples = {stage: [] for stage in STAGES}
             for _ in range(count):
                 number += 1
-                asked = time.time_ns()
-                client.new(number, 0, Side.BUY, quantity, price)
+                record = _new(number, quantity, price)
+                asked = awake()
+                requests.publish(record)
                 time.sleep(ON_ITS_WAY_S)
                 sent = client.wait_for(ReportKind.SENT, ReportKind.NOT_SENT, client_id=number)
                 opened = client.wait_for(ReportKind.OPEN, ReportKind.REJECTED, client_id=number)
@@ -213,6 +228,36 @@ def gateway_side(pipe: Pipe, venue: str, port: int, key: str, spin: bool) -> Non
             pipe.send(samples)
         table.close()
         client.close()
+
+
+def _new(number: int, quantity: int, price: int) -> bytes:
+    """Return the record that asks for an order."""
+    from gateways.types import REQUEST, Action
+
+    record = np.zeros(1, REQUEST.dtype)
+    record["requested_ns"], record["request_id"] = time.time_ns(), number
+    record["client_id"], record["quantity"], record["price"] = number, quantity, price
+    record["action"], record["side"] = Action.NEW, Side.BUY
+    record["order_type"], record["time_in_force"] = OrderType.LIMIT, TimeInForce.GTC
+    return record.tobytes()
+
+
+def awake() -> int:
+    """Return the time (Unix ns), after having been awake for a moment."""
+    until = (now := time.time_ns()) + AWAKE_NS
+    while now < until:
+        now = time.time_ns()
+    return now
+
+
+def keep_awake() -> None:
+    """Spin with idle priority on the venue's core until the end."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    os.sched_setaffinity(0, cores()[1])
+    parent = os.getppid()
+    while os.getppid() == parent:
+        for _ in range(1_000_000):
+            pass
 
 
 def _rounded(price: float, decimals: int, tick: int) -> int:
@@ -334,10 +379,11 @@ class Contestant:
     def turn(self, orders: int, *, counts: bool) -> None:
         """Let it place so many orders, and some before that do not count."""
         self._signal(signal.SIGCONT, _works)
-        time.sleep(0.2)  # What has been waiting for it, and its timers.
+        time.sleep(SETTLE_S)
         self._pipe.send(WARM + orders)
         samples = self._pipe.recv()
         self._signal(signal.SIGSTOP)
+        time.sleep(SETTLE_S)
         for stage, values in samples.items() if counts else ():
             self.samples[stage] += values[WARM:]
 
@@ -360,7 +406,7 @@ class Contestant:
 
 
 def compare(
-    venue: str, ports: tuple[int, int], orders: int, rounds: int, wanted: list[str]
+    venue: str, ports: tuple[int, int], orders: int, wanted: list[str]
 ) -> dict[str, Samples]:
     """Let all sides (those ``wanted``, if any are named) take turns; return their samples."""
     sides: list[Contestant] = []
@@ -369,9 +415,9 @@ def compare(
             if not wanted or name in wanted:
                 arguments = (venue, ports[0], key_of(name), *arguments)
                 sides.append(Contestant(name, function, arguments))
-        for turn in range(rounds + 1):
+        for turn in range(1 + -(-orders // TURN)):
             for side in sides:
-                side.turn(orders // rounds, counts=turn > 0)
+                side.turn(TURN, counts=turn > 0)
             sides = sides[1:] + sides[:1]
         return {side.name: dict(side.samples) for side in sides}
     finally:
@@ -394,7 +440,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--venues", default=",".join(VENUES))
     parser.add_argument("--orders", type=int, default=1000, help="of each side and venue")
-    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--sides", nargs="*", default=[], help="default: all")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
@@ -406,13 +451,15 @@ def main() -> None:
     quiet["symbols"] = ["BTC/USDT", "BTC/USDT:USDT"]
     server = context.Process(target=serve, args=(theirs, quiet, True))
     server.start()
+    idler = context.Process(target=keep_awake, daemon=True)
+    idler.start()
     assert server.pid is not None
     os.sched_setaffinity(server.pid, cores()[1])
     ports = ours.recv(), ours.recv()
     results: dict[str, Any] = {}
     try:
         for venue in chosen.venues.split(","):
-            samples = compare(venue, ports, chosen.orders, chosen.rounds, chosen.sides)
+            samples = compare(venue, ports, chosen.orders, chosen.sides)
             results[venue] = {
                 side: {stage: percentiles(samples[side][stage]) for stage in STAGES}
                 for side in sides_of(venue, 0)
@@ -421,6 +468,7 @@ def main() -> None:
             if not chosen.json:
                 _print(venue, results[venue])
     finally:
+        idler.terminate()
         ours.send("stop")
         server.join(5.0)
         server.terminate()
