@@ -165,20 +165,20 @@ def _mark_websockets() -> None:
 
 
 @contextlib.asynccontextmanager
-async def _binance_client(venue: str, port: int, key: str) -> AsyncIterator[tuple[Any, Any]]:
+async def _binance_client(port: int, key: str) -> AsyncIterator[tuple[Any, Any]]:
     from binance import AsyncClient, BinanceSocketManager
 
-    http, ws = f"http://127.0.0.1:{port}/{venue}", f"ws://127.0.0.1:{port}/{venue}"
+    http, ws = f"http://127.0.0.1:{port}/binance", f"ws://127.0.0.1:{port}/binance"
 
     class Client(AsyncClient):  # type: ignore[misc]  # untyped
-        API_URL = http + "/api"
-        FUTURES_URL = http + "/fapi"
-        WS_API_URL = ws + "/ws-api/v3"
-        WS_FUTURES_URL = ws + "/ws-fapi/v1"
+        API_URL = f"{http}_spot/api"
+        FUTURES_URL = f"{http}_usdm/fapi"
+        WS_API_URL = f"{ws}_spot/ws-api/v3"
+        WS_FUTURES_URL = f"{ws}_usdm/ws-fapi/v1"
 
     class Manager(BinanceSocketManager):  # type: ignore[misc]  # untyped
-        STREAM_URL = ws + "/"
-        FSTREAM_URL = ws + "/"
+        STREAM_URL = f"{ws}_spot/"
+        FSTREAM_URL = f"{ws}_usdm/"
 
     client = await Client.create(key, SECRET)
     try:
@@ -189,7 +189,7 @@ async def _binance_client(venue: str, port: int, key: str) -> AsyncIterator[tupl
 
 async def _binance(pipe: Pipe, venue: str, port: int, key: str) -> None:
     futures = venue == "binance_usdm"
-    async with _binance_client(venue, port, key) as (client, manager):
+    async with _binance_client(port, key) as (client, manager):
         place = client.ws_futures_create_order if futures else client.ws_create_order
         cancel = client.ws_futures_cancel_order if futures else client.ws_cancel_order
         price = str(round(best_bid(venue, port) * AWAY))
