@@ -69,9 +69,8 @@ ATTACH_S = 0.05
 """How often to look whether the ring of requests is there, and still the same."""
 IDLE_S = 0.001
 """Without a bell: how often to look at it."""
-REHEARSE_S = 0.0002
-"""While it spins without requests: how often to go their way all the same. The way takes a third
-less time than if it is gone each millisecond, and half of what it takes after ten (measured)."""
+REHEARSE_S = 0.001
+"""While it spins without requests: how often to go their way all the same."""
 BURST = 64
 """Requests in one turn of the loop: then the venue's messages have their turn."""
 HOUSEKEEPING_S = 0.1
