@@ -207,6 +207,8 @@ class Mirror:
         if report["flags"] & ReportFlag.INFERRED:
             order.inferred += quantity
             return
+        covered = min(order.inferred, quantity)  # It takes the place of what was made up.
+        order.inferred, order.filled = order.inferred - covered, order.filled - covered
         key = int(report["trade_id"]), int(report["side"])
         if key in self.fills:
             self.doubled.append(f"trade {key} of order {number}")

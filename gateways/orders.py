@@ -305,12 +305,9 @@ class OrderTable:
             self.remember_fill(update.instrument, update.trade_id, side)
         made_up = update.flags & ReportFlag.INFERRED
         if not made_up and order.inferred:
-            # This is (part of) what was told without knowing its trades.
+            # It takes the place of (part of) what was told without knowing its trades.
             covered = min(order.inferred, update.last_quantity)
-            order.inferred -= covered
-            if covered == update.last_quantity:
-                return False
-            update.last_quantity -= covered
+            order.inferred, order.traded = order.inferred - covered, order.traded - covered
         early = update.exchange_ns <= order.assumed_ns and update.filled <= order.filled
         if order.assumed and early and not made_up:
             # One of those from before we heard of the order.

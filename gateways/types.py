@@ -170,7 +170,8 @@ class ReportFlag(IntEnum):
     """Liquidation, auto-deleveraging or settlement."""
     REDUCE_ONLY = 8
     INFERRED = 16
-    """A fill made up from a jump of the filled quantity, until its trades are known."""
+    """A fill made up from a jump of the filled quantity. Its true trades, if they come, are told
+    whole and take its place: a reader takes back as much of it as they have."""
     ABSOLUTE = 32
     """A balance or position as a whole, not one of several changed ones."""
 

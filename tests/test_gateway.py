@@ -604,7 +604,10 @@ def test_a_fill_is_inferred_only_when_the_venue_gives_no_trades_and_replaced_by_
         venue.no_trades = False
         desk.client.reconcile()
         await desk.quiet(0.3)
-        assert len(desk.of(K.FILL)) == 1
+        made_up, true = desk.of(K.FILL)
+        assert not true["flags"] & ReportFlag.INFERRED
+        assert true["last_quantity"] == made_up["last_quantity"] == 2
+        assert desk.gateway.core.orders.get(7).traded == 2
 
     play(scene)
 
