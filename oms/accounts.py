@@ -32,7 +32,7 @@ from oms.events import (
     find_asset,
     to_money,
 )
-from oms.places import position_row
+from oms.places import balance_row, position_row
 from oms.state import (
     A_SYNC,
     A_SYNCED,
@@ -40,16 +40,12 @@ from oms.state import (
     A_UP,
     ACCOUNT_WORDS,
     ASSETS,
-    B_ACCOUNT,
-    B_ASSET,
     B_AVAILABLE,
     B_CHANGED,
     B_RATE,
     B_TOLD_NS,
     B_TOTAL,
     BALANCE_WORDS,
-    BALANCES,
-    C_BALANCE_COUNT,
     C_NOW,
     C_POSITION_COUNT,
     C_STAMP,
@@ -154,26 +150,6 @@ def add_sweep(
 
 
 @inlined
-def balance_row(state: State, account: int, asset: int) -> int:
-    """Return the row of a balance, made if it is new; NONE if there is no room."""
-    place = account * ASSETS + asset
-    if state.held[place] != NONE:
-        return int(state.held[place])
-    control = state.control
-    row = control[C_BALANCE_COUNT]
-    if row >= BALANCES:
-        return NONE
-    control[C_BALANCE_COUNT] += 1
-    at = row_begin(state.balances, BALANCE_WORDS, row)
-    state.balances[at + B_ACCOUNT] = account
-    state.balances[at + B_ASSET] = state.assets[3 * asset]
-    state.balances[at + B_ASSET + 1] = state.assets[3 * asset + 1]
-    row_commit(state.balances, at)
-    state.held[place] = row
-    return int(row)
-
-
-@inlined
 def asset_number(state: State, first: int, second: int) -> int:
     """Return the number of an asset, entered if it is new; -1 if there is no room, or no name."""
     number = find_asset(state.assets, first, second)
@@ -257,10 +233,10 @@ def adopt_position(state: State, row: int, quantity: int, price: int) -> None:
         number = positions[at + P_INSTRUMENT]
         if price <= 0:
             price = positions[at + P_MARK]
+        if positions[at + P_QUANTITY] == 0:
+            positions[at + P_MARK] = price
         positions[at + P_QUANTITY] = quantity
         positions[at + P_COST] = value_of(state.instruments, number, price, abs(quantity))
-        if positions[at + P_MARK] == 0:
-            positions[at + P_MARK] = price
         revalue(state, row)
     row_commit(state.positions, at)
 

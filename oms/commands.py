@@ -42,6 +42,7 @@ from oms.state import (
     S_LIMITS,
     S_LIMITS_VERSION,
     S_PEAK_MONEY,
+    S_REJECTS,
     S_RESULT_MONEY,
     S_STATE,
     S_STATE_NS,
@@ -161,6 +162,8 @@ def set_trading_state(state: State, scope: int, value: int, reason: int, automat
     at = row_begin(scopes, SCOPE_WORDS, scope)
     scopes[at + S_STATE], scopes[at + S_STATE_REASON] = value, reason
     scopes[at + S_STATE_NS] = state.control[C_NOW]
+    if not automatic and value < before:
+        scopes[at + S_REJECTS] = 0  # Else the next look at them would undo what was ordered.
     row_commit(scopes, at)
     if value >= _HALT:
         add_sweep(state, scope, NONE, NONE, NONE, 0)

@@ -86,8 +86,9 @@ from oms.risk import (
     remember_order,
     set_price,
     tightest,
+    worst_price,
 )
-from oms.slots import add_number, client_stamp, ended, find_number, take_slot
+from oms.slots import add_number, client_stamp, ended, find_number, lead, take_slot
 from oms.state import (
     A_ALIVE,
     A_REQUESTS_NEWEST,
@@ -227,7 +228,7 @@ def _rules(state: State) -> int:
     decision = state.decision
     reason = check_prices(state)
     if reason == 0:
-        reason = check_reducing(state, False)
+        reason = check_reducing(state, decision[D_ACCOUNT_ROW], False)
     if reason == 0:
         reason = check_duplicate(state)
     if reason == 0:
@@ -387,12 +388,15 @@ def _judge_amend(state: State) -> int:
     if reason == 0:
         reason = _age(state)
     if reason == 0:
-        decision[D_WORST_PRICE] = max(decision[D_PRICE], orders[at + O_WORST_PRICE])
+        worst = worst_price(state, decision[D_PRICE])
+        decision[D_WORST_PRICE] = max(worst, orders[at + O_WORST_PRICE])
         reason = check_terms(state)
     if reason == 0:
         reason = check_system(state)
     if reason == 0:
         reason = check_prices(state)
+    if reason == 0:
+        reason = check_reducing(state, decision[D_ACCOUNT_ROW], False)
     if reason == 0:
         worst = max(decision[D_QUANTITY], orders[at + O_WORST_QUANTITY])
         left = max(0, worst - orders[at + O_TRADED])
@@ -510,10 +514,11 @@ def _change(state: State) -> None:
     if decision[D_ACTION] == AMEND:
         orders[at + O_PENDING] |= _P_AMEND
         orders[at + O_AMEND] = decision[D_REQUEST]
-        orders[at + O_WORST_PRICE] = max(orders[at + O_WORST_PRICE], decision[D_PRICE])
+        orders[at + O_WORST_PRICE] = max(orders[at + O_WORST_PRICE], decision[D_WORST_PRICE])
         orders[at + O_WORST_QUANTITY] = max(orders[at + O_WORST_QUANTITY], decision[D_QUANTITY])
         if decision[D_CAUSE_NS]:
             orders[at + O_CAUSE_NS] = decision[D_CAUSE_NS]
+        lead(orders, state.links, state.heads, slot, decision[D_PRICE], False)
         count_rates(state, AMENDS)
     else:
         orders[at + O_PENDING] |= _P_CANCEL

@@ -190,7 +190,7 @@ def put_what(
 ) -> None:
     """Enter the small numbers: see UPDATE from ``kind`` to ``flags``; liquidity and decimals 0."""
     small = kind | status << 8 | pending << 16 | (side & 0xFF) << 24 | action << 32
-    updates[at + U_WHAT] = small | (flags & 0xFF) << 56
+    updates[at + U_WHAT] = small | (flags & 0x7F) << 56
 
 
 @inlined

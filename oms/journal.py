@@ -171,7 +171,9 @@ def entries(folder: Path) -> Iterator[Entry]:
             check_end(path, words, at, path == paths[-1])
         finally:
             del words
-            mapped.close()
+            # An error on its way still has the words: they go with it.
+            with contextlib.suppress(BufferError):
+                mapped.close()
 
 
 class JournalWriter:
@@ -368,7 +370,8 @@ def cut(folder: Path) -> int:
                 return sequence
         finally:
             del words
-            mapped.close()
+            with contextlib.suppress(BufferError):
+                mapped.close()
     return sequence
 
 

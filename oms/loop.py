@@ -16,9 +16,11 @@ from engine.atomics import load_acquire, realtime_ns
 from engine.histogram import record
 from engine.jit import inlined, kernel
 from engine.ring import LAPPED, available, intact, resume_point
+from engine.table import row_begin, row_commit
 from engine.wide import mul_div
 from feeds.types import BookState, TopSource
 from gateways.types import Action, ReportKind
+from oms.accounts import add_sweep
 from oms.commands import (
     K_ACCOUNT,
     K_AUTOMATIC,
@@ -44,6 +46,7 @@ from oms.decide import (
 )
 from oms.decisions import (
     D_ACCOUNT,
+    D_ACCOUNT_ROW,
     D_ACTION,
     D_CLIENT,
     D_CREATED_NS,
@@ -57,6 +60,7 @@ from oms.decisions import (
     D_SIDE,
     D_SLOT,
     D_STRATEGY,
+    D_STRATEGY_ROW,
     D_TIME,
     D_TYPE,
     DECISION_WORDS,
@@ -73,8 +77,18 @@ from oms.emit import (
     checksum,
 )
 from oms.events import E_ACTION, E_CLIENT, E_KIND, E_RECEIVED_NS, unpack_report
+from oms.places import find_position
 from oms.reducer import apply_report
-from oms.risk import FILLS, IOC, MARKET, REDUCE_ONLY_FLAG, count_rate, find_rows, has_room
+from oms.risk import (
+    FILLS,
+    IOC,
+    MARKET,
+    REDUCE_ONLY_FLAG,
+    count_rate,
+    find_rows,
+    has_room,
+    name_scopes,
+)
 from oms.slots import clear_slot, slot_of
 from oms.state import (
     A_DONE_REPORT,
@@ -90,6 +104,7 @@ from oms.state import (
     B_TOTAL,
     BALANCE_WORDS,
     C_BALANCE_COUNT,
+    C_CLOCK,
     C_FUNDING_LOST,
     C_FUNDING_NEXT,
     C_HIGH_SLOT,
@@ -101,6 +116,7 @@ from oms.state import (
     C_SCOPE_COUNT,
     C_STAMP,
     C_SWEEP_COUNT,
+    C_SWEPT_NS,
     C_TOPS_LOST,
     C_TOPS_NEXT,
     COMMAND_WORDS,
@@ -112,6 +128,8 @@ from oms.state import (
     I_LOT,
     I_MARK,
     I_MARK_NS,
+    I_MAXIMUM,
+    I_MINIMUM,
     I_PRICE_UNIT,
     I_REFERENCE,
     I_TOP_NS,
@@ -122,6 +140,7 @@ from oms.state import (
     L_DRAWDOWN,
     L_FILL_RATE,
     L_REJECTS,
+    N_FILLS,
     N_INTENTS,
     N_MARKS,
     N_REPORTS,
@@ -143,6 +162,7 @@ from oms.state import (
     P_ACCOUNT,
     P_INSTRUMENT,
     P_KIND,
+    P_NEXT,
     P_ORDERS,
     P_OWNER_SCOPE,
     P_QUANTITY,
@@ -158,6 +178,7 @@ from oms.state import (
     S_INSTRUMENT,
     S_KIND,
     S_LIMITS,
+    S_OPEN_ORDERS,
     S_PEAK_MONEY,
     S_REJECTS,
     S_RESULT_MONEY,
@@ -175,6 +196,7 @@ from oms.state import (
     W_ACCOUNT,
     W_BEFORE,
     W_INSTRUMENT,
+    W_LEFT,
     W_SCOPE,
     W_SLOT,
     W_STRATEGY,
@@ -211,7 +233,6 @@ _LIVE, _BOOK = int(BookState.LIVE), int(TopSource.BOOK)
 _DECISION, _REPORT = int(Record.DECISION), int(Record.REPORT)
 _COMMAND = int(Record.COMMAND)
 _SENT, _ASK_NEW = int(ReportKind.SENT), int(Action.NEW)
-_FILL = int(ReportKind.FILL)
 _K_STATE = int(CommandKind.STATE)
 _REDUCE, _CANCEL_ONLY = int(TradingState.REDUCE_ONLY), int(TradingState.CANCEL_ONLY)
 _HALT, _FLATTEN = int(TradingState.HALT), int(TradingState.FLATTEN)
@@ -223,6 +244,13 @@ _LOSS, _DRAWDOWN = int(Alarm.DAILY_LOSS), int(Alarm.DRAWDOWN)
 _REJECTS, _FILL_RATE = int(Alarm.REJECTS), int(Alarm.FILL_RATE)
 _OWN_NUMBERS = 1 << 62
 """Numbers of the OMS' own orders begin here: strategies stay below."""
+
+
+@inlined
+def now_ns(state: State) -> int:
+    """Return what time it is."""
+    clock = state.control[C_CLOCK]
+    return int(clock) if clock else realtime_ns()
 
 
 # -- market data -----------------------------------------------------------------------------------
@@ -304,20 +332,22 @@ def take_report(state: State, words: Words, at: int, account: int, trades: Words
     event = state.event
     for word in range(REPORT_WORDS):
         event[word] = words[at + word]
-    state.control[C_NOW] = realtime_ns()
+    state.control[C_NOW] = now_ns(state)
     state.counts[state.counter[N_REPORTS]] += 1
     append(state, _REPORT, account, event[0], event, REPORT_WORDS)
     rows = len(state.there) // ACCOUNTS_MAX
     unpack_report(event, state.there, rows, account)
+    fills = state.counts[state.counter[N_FILLS]]
     apply_report(state)
+    filled = state.counts[state.counter[N_FILLS]] != fills
     state.accounts[account * ACCOUNT_WORDS + A_EVENT_NS] = state.control[C_NOW]
     state.accounts[account * ACCOUNT_WORDS + A_DONE_REPORT] = event[0]
     if event[E_CLIENT]:
-        after_report(state, trades)
+        after_report(state, trades, filled)
 
 
 @inlined
-def after_report(state: State, trades: Words) -> None:
+def after_report(state: State, trades: Words, filled: bool) -> None:
     """Look at what a report about an order may have set off, and at how long its way was."""
     event, orders = state.event, state.orders
     slot = slot_of(orders, state.numbers, event[E_CLIENT])
@@ -327,7 +357,6 @@ def after_report(state: State, trades: Words) -> None:
     if event[E_KIND] == _SENT and event[E_ACTION] == _ASK_NEW and orders[at + O_CAUSE_NS] > 0:
         record(trades, event[E_RECEIVED_NS] - orders[at + O_CAUSE_NS])
     positions = state.positions
-    filled = event[E_KIND] == _FILL
     for row in (orders[at + O_ACCOUNT_ROW], orders[at + O_STRATEGY_ROW]):
         if row != NONE:
             place = row * POSITION_WORDS
@@ -447,7 +476,8 @@ def read_intents(state: State, intents: Rings, requests: Rings, decisions: Words
             if load_acquire(words, at) != position or not has_journal_room(state):
                 break
             seen_ns = realtime_ns()
-            state.control[C_NOW] = seen_ns
+            clock = state.control[C_CLOCK]
+            state.control[C_NOW] = clock if clock else seen_ns
             if position > state.strategies[place + T_DONE]:
                 take_intent(state, words, at, strategy, requests)
                 state.strategies[place + T_DONE] = position
@@ -471,61 +501,87 @@ def sweep(state: State, requests: Rings) -> int:
             slot = SLOTS
             stop = slot + SWEEP_SLOTS
         if state.orders[slot * ORDER_WORDS + O_FLAGS] & LISTED:
-            account = state.orders[slot * ORDER_WORDS + O_ACCOUNT] * ACCOUNT_WORDS
-            room = state.accounts[account + A_REQUESTS_ROOM]
-            full = state.accounts[account + A_REQUESTS_NEWEST] >= room
-            if full or not has_journal_room(state):
+            if not has_journal_room(state):
                 sweeps[W_SLOT] = slot
                 return 1
             if sweeps[W_SYNC]:
-                ask_for_untold(state, slot, sweeps[W_ACCOUNT], sweeps[W_SYNC], requests)
-            else:
-                cancel_if_swept(state, slot, requests)
+                if is_untold(state, slot, sweeps[W_ACCOUNT], sweeps[W_SYNC]):
+                    if has_request_room(state, slot):
+                        state.orders[slot * ORDER_WORDS + O_FLAGS] |= _QUERIED
+                        put_query(state, requests[sweeps[W_ACCOUNT]], slot)
+                    else:
+                        sweeps[W_LEFT] = 1
+            elif is_swept(state, slot):
+                if has_request_room(state, slot):
+                    state.control[C_NOW] = now_ns(state)
+                    clear_decision(state)
+                    aim_cancel(state, slot)
+                    settle(state, 0, requests)
+                else:
+                    sweeps[W_LEFT] = 1
         slot += 1
     sweeps[W_SLOT] = slot
     if slot >= ALL_SLOTS:
-        control[C_SWEEP_COUNT] -= 1
-        for word in range(control[C_SWEEP_COUNT] * SWEEP_WORDS):
-            sweeps[word] = sweeps[word + SWEEP_WORDS]
+        end_sweep(state)
     return 1
 
 
 @inlined
-def ask_for_untold(state: State, slot: int, account: int, sync: int, requests: Rings) -> None:
-    """Ask the venue for an open order that its reconciliation did not tell of."""
-    orders, at = state.orders, slot * ORDER_WORDS
-    status = orders[at + O_STATE]
-    if orders[at + O_ACCOUNT] != account or orders[at + O_SYNC] >= sync:
-        return
-    if status < _ACKED or status > _TRIGGERED or orders[at + O_FLAGS] & _QUERIED:
-        return
-    orders[at + O_FLAGS] |= _QUERIED
-    put_query(state, requests[account], slot)
+def end_sweep(state: State) -> None:
+    """Take the first sweep away, or to the end of the line if it had to leave something out.
+
+    One account whose gateway takes no requests does not keep the others' orders from being
+    cancelled.
+    """
+    control, sweeps = state.control, state.sweeps
+    last = (control[C_SWEEP_COUNT] - 1) * SWEEP_WORDS
+    again = sweeps[W_LEFT]
+    sweeps[W_SLOT] = sweeps[W_LEFT] = 0
+    for word in range(SWEEP_WORDS):
+        first = sweeps[word]
+        for at in range(word, last + word, SWEEP_WORDS):
+            sweeps[at] = sweeps[at + SWEEP_WORDS]
+        sweeps[last + word] = first
+    if not again:
+        control[C_SWEEP_COUNT] -= 1
 
 
 @inlined
-def cancel_if_swept(state: State, slot: int, requests: Rings) -> None:
-    """Cancel an order if the present sweep is about it and it is not being cancelled."""
+def has_request_room(state: State, slot: int) -> bool:
+    """Return whether the gateway of an order's account takes another request."""
+    at = state.orders[slot * ORDER_WORDS + O_ACCOUNT] * ACCOUNT_WORDS
+    return bool(state.accounts[at + A_REQUESTS_NEWEST] < state.accounts[at + A_REQUESTS_ROOM])
+
+
+@inlined
+def is_untold(state: State, slot: int, account: int, sync: int) -> bool:
+    """Return whether reconciliation did not tell of an open order, and nobody has asked for it."""
+    orders, at = state.orders, slot * ORDER_WORDS
+    status = orders[at + O_STATE]
+    if orders[at + O_ACCOUNT] != account or orders[at + O_SYNC] >= sync:
+        return False
+    return bool(_ACKED <= status <= _TRIGGERED and not orders[at + O_FLAGS] & _QUERIED)
+
+
+@inlined
+def is_swept(state: State, slot: int) -> bool:
+    """Return whether the present sweep is about an order that is not being cancelled."""
     orders, sweeps, at = state.orders, state.sweeps, slot * ORDER_WORDS
-    now = realtime_ns()
-    if orders[at + O_PENDING] & _P_CANCEL and now - orders[at + O_UPDATED_NS] < CANCEL_AGAIN_NS:
-        return
+    waited_ns = now_ns(state) - orders[at + O_UPDATED_NS]
+    if orders[at + O_PENDING] & _P_CANCEL and waited_ns < CANCEL_AGAIN_NS:
+        return False
     strategy, number = sweeps[W_STRATEGY], sweeps[W_INSTRUMENT]
     account, scope = sweeps[W_ACCOUNT], sweeps[W_SCOPE]
     if strategy != NONE and orders[at + O_STRATEGY] != strategy:
-        return
+        return False
     if number != NONE and orders[at + O_INSTRUMENT] != number:
-        return
+        return False
     if account != NONE and orders[at + O_ACCOUNT] != account:
-        return
+        return False
     if scope != NONE and not is_in_scope(state, at, scope):
-        return
-    if orders[at + O_CLIENT] > 0 and orders[at + O_CLIENT] >> SLOT_BITS > sweeps[W_BEFORE]:
-        return  # Placed since.
-    state.control[C_NOW] = now
-    clear_decision(state)
-    aim_cancel(state, slot)
-    settle(state, 0, requests)
+        return False
+    client = orders[at + O_CLIENT]
+    return not (client > 0 and client >> SLOT_BITS > sweeps[W_BEFORE])  # Else placed since.
 
 
 @inlined
@@ -548,7 +604,8 @@ def measure_equity(state: State) -> None:
     """Bring the equity of accounts and of the firm up to balances, trades and results."""
     scopes, balances = state.scopes, state.balances
     for scope in range(1 + ACCOUNTS_MAX):
-        scopes[scope * SCOPE_WORDS + S_EQUITY_MONEY] = 0
+        at = row_begin(scopes, SCOPE_WORDS, scope)
+        scopes[at + S_EQUITY_MONEY] = 0
     for row in range(state.control[C_BALANCE_COUNT]):
         at = row * BALANCE_WORDS
         account = balances[at + B_ACCOUNT]
@@ -572,38 +629,99 @@ def measure_equity(state: State) -> None:
             money = settle_money(state, number, positions[at + P_UNREALIZED])
             scopes[S_EQUITY_MONEY] += money
             scopes[(1 + positions[at + P_ACCOUNT]) * SCOPE_WORDS + S_EQUITY_MONEY] += money
+    for scope in range(1 + ACCOUNTS_MAX):
+        row_commit(scopes, scope * SCOPE_WORDS)
+
+
+@inlined
+def sweep_halted(state: State) -> None:
+    """Have what is open in halted scopes cancelled again: a cancellation may have been refused."""
+    control, scopes = state.control, state.scopes
+    if control[C_SWEEP_COUNT] or control[C_NOW] - control[C_SWEPT_NS] < CANCEL_AGAIN_NS:
+        return
+    for scope in range(control[C_SCOPE_COUNT]):
+        at = scope * SCOPE_WORDS
+        if scopes[at + S_STATE] >= _HALT and scopes[at + S_OPEN_ORDERS]:
+            add_sweep(state, scope, NONE, NONE, NONE, 0)
+            control[C_SWEPT_NS] = control[C_NOW]
+
+
+@inlined
+def row_state(state: State, at: int) -> int:
+    """Return the strictest trading state of the scopes of position ``at``."""
+    positions, scopes = state.positions, state.scopes
+    own = scopes[positions[at + P_SCOPE] * SCOPE_WORDS + S_STATE]
+    return int(max(own, scopes[positions[at + P_OWNER_SCOPE] * SCOPE_WORDS + S_STATE]))
 
 
 @inlined
 def close_positions(state: State, requests: Rings) -> int:
     """Send a closing order for each position of a scope that is to be flat, once nothing is open.
 
-    A strategy's own rows close what is the strategy's; those of accounts close the rest, where the
-    account, the instrument or the firm as a whole is to be flat.
+    What strategies have is closed in their names, whoever is to be flat: they, the account, the
+    instrument or the firm. What is left of an account's position then is closed in nobody's.
     """
-    positions, scopes, sent = state.positions, state.scopes, 0
+    positions, sent = state.positions, 0
+    firm = state.scopes[S_STATE]
     for row in range(state.control[C_POSITION_COUNT]):
         at = row * POSITION_WORDS
         if positions[at + P_QUANTITY] == 0 or positions[at + P_ORDERS]:
             continue
-        own = scopes[positions[at + P_SCOPE] * SCOPE_WORDS + S_STATE]
-        owner = scopes[positions[at + P_OWNER_SCOPE] * SCOPE_WORDS + S_STATE]
-        strictest = max(own, owner)
-        if positions[at + P_KIND] == _OF_ACCOUNT:
-            strictest = max(strictest, scopes[S_STATE])
+        strictest = max(firm, row_state(state, at))
+        whole = find_position(
+            state,
+            _OF_ACCOUNT,
+            positions[at + P_ACCOUNT],
+            0,
+            positions[at + P_INSTRUMENT],
+            positions[at + P_SIDE],
+        )
+        if whole == row:
+            if has_owners(state, at):
+                continue
+        elif whole != NONE:
+            strictest = max(strictest, row_state(state, whole * POSITION_WORDS))
         if strictest == _FLATTEN and has_journal_room(state):
-            sent += close_position(state, at, requests)
+            sent += close_position(state, at, whole, requests)
     return sent
 
 
 @inlined
-def close_position(state: State, at: int, requests: Rings) -> int:
-    """Send a market order, reduce-only where there is such a thing, that closes a position."""
+def has_owners(state: State, at: int) -> bool:
+    """Return whether strategies have something to close of the account's position ``at``."""
+    positions, number = state.positions, state.positions[at + P_INSTRUMENT]
+    row = state.instruments[number * INSTRUMENT_WORDS + I_FIRST] - 1
+    while row >= 0:
+        other = row * POSITION_WORDS
+        if (
+            positions[other + P_KIND] != _OF_ACCOUNT
+            and positions[other + P_ACCOUNT] == positions[at + P_ACCOUNT]
+            and positions[other + P_SIDE] == positions[at + P_SIDE]
+            and closable(state, other)
+        ):
+            return True
+        row = positions[other + P_NEXT]
+    return False
+
+
+@inlined
+def closable(state: State, at: int) -> int:
+    """Return how much of position ``at`` one order can close; 0 if it is too small for one."""
+    place = state.positions[at + P_INSTRUMENT] * INSTRUMENT_WORDS
+    lot, most = state.instruments[place + I_LOT], state.instruments[place + I_MAXIMUM]
+    whole = abs(state.positions[at + P_QUANTITY]) // lot * lot
+    if 0 < most < whole:
+        whole = most // lot * lot
+    return int(whole) if whole >= state.instruments[place + I_MINIMUM] else 0
+
+
+@inlined
+def close_position(state: State, at: int, account_row: int, requests: Rings) -> int:
+    """Send a market order that closes a position; reduce-only if the account's own allows it."""
     positions, decision = state.positions, state.decision
     number, quantity = positions[at + P_INSTRUMENT], positions[at + P_QUANTITY]
     place = number * INSTRUMENT_WORDS
-    lot = max(state.instruments[place + I_LOT], 1)
-    whole = abs(quantity) // lot * lot
+    whole = closable(state, at)
     if whole == 0:
         return 0
     clear_decision(state)
@@ -617,7 +735,9 @@ def close_position(state: State, at: int, requests: Rings) -> int:
     decision[D_TYPE], decision[D_TIME] = MARKET, IOC
     decision[D_QUANTITY] = whole
     decision[D_POSITION_SIDE] = positions[at + P_SIDE]
-    if state.instruments[place + I_KIND] != SPOT:
+    held = positions[account_row * POSITION_WORDS + P_QUANTITY] if account_row != NONE else 0
+    covers = held >= whole if quantity > 0 else -held >= whole
+    if covers and state.instruments[place + I_KIND] != SPOT:
         decision[D_REQUEST_FLAGS] = REDUCE_ONLY_FLAG
     decision[D_CREATED_NS] = state.control[C_NOW]
     settle(state, 0, requests)
@@ -678,7 +798,7 @@ def cycle(
 @kernel(types.int64(STATE, REQUEST_RINGS))
 def do_command(state: State, requests: Rings) -> int:
     """Journal the command in ``State.command`` and do it; return its journal sequence."""
-    state.control[C_NOW] = realtime_ns()
+    state.control[C_NOW] = now_ns(state)
     sequence = append(state, _COMMAND, 0, state.command[0], state.command, COMMAND_WORDS)
     apply_command(state)
     return sequence
@@ -690,13 +810,16 @@ def keep_up(state: State, requests: Rings) -> int:
 
     Returns the number of closing orders that went out.
     """
-    state.control[C_NOW] = realtime_ns()
+    state.control[C_NOW] = now_ns(state)
     for row in range(state.control[C_POSITION_COUNT]):
+        at = row_begin(state.positions, POSITION_WORDS, row)
         revalue(state, row)
+        row_commit(state.positions, at)
     measure_equity(state)
     for scope in range(state.control[C_SCOPE_COUNT]):
-        if state.scopes[scope * SCOPE_WORDS + S_KIND]:
+        if state.scopes[scope * SCOPE_WORDS + S_KIND] and has_journal_room(state):
             watch(state, scope, False)
+    sweep_halted(state)
     return close_positions(state, requests)
 
 
@@ -752,6 +875,11 @@ def replay_decision(state: State, journal: Words, body: int, owner: int, source:
         state.control[C_HIGH_SLOT] = max(state.control[C_HIGH_SLOT], slot + 1)
     elif decision[D_REASON] == 0 and decision[D_SLOT] == NONE and decision[D_ACTION] != CANCEL_ALL:
         return  # Of an order that the journal does not have.
+    if decision[D_SLOT] != NONE and decision[D_ROWS] == 0:
+        at = decision[D_SLOT] * ORDER_WORDS
+        decision[D_ACCOUNT_ROW] = state.orders[at + O_ACCOUNT_ROW]
+        decision[D_STRATEGY_ROW] = state.orders[at + O_STRATEGY_ROW]
+        name_scopes(state, strategy if decision[D_STRATEGY_ROW] != NONE else 0)
     apply_decision(state)
 
 

@@ -73,13 +73,13 @@ def _table() -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
     table[S.OPEN, Event.OPEN] = STAY
     # An end is an end; but what stands in the book is not refused any more.
     table[S.OPEN, Event.REJECT] = table[S.PARTIAL, Event.REJECT] = S.REJECTED + LATE
-    table[S.LOST, Event.ACK] = S.ACKED
+    table[S.LOST, Event.ACK] = S.OPEN
     for state in (S.CANCELED, S.EXPIRED):
         table[state, Event.FILL_PART] = state + LATE
         table[state, Event.FILL_ALL] = S.FILLED + LATE
     table[S.FILLED, Event.FILL_PART] = table[S.FILLED, Event.FILL_ALL] = S.FILLED
     for event, to in (
-        (Event.ACK, S.ACKED),
+        (Event.ACK, S.OPEN),
         (Event.OPEN, S.OPEN),
         (Event.FILL_PART, S.PARTIAL),
         (Event.TRIGGERED, S.TRIGGERED),

@@ -1,5 +1,6 @@
 """Making the memory of the loop (``oms.state``), and telling it of instruments and accounts."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from feeds.types import Kind
 from oms.decisions import SCRATCH_WORDS
 from oms.events import EVENT_WORDS
+from oms.slots import LINK_WORDS
 from oms.state import (
     A_ALIVE,
     A_REPORTS_NEXT,
@@ -114,7 +116,7 @@ def new_state(
         positions=_words(POSITIONS * POSITION_WORDS) if positions is None else positions,
         balances=_words(BALANCES * BALANCE_WORDS) if balances is None else balances,
         scopes=_words(SCOPES * SCOPE_WORDS) if scopes is None else scopes,
-        links=np.full(2 * ALL_SLOTS, NONE, np.int64),
+        links=np.full(LINK_WORDS * ALL_SLOTS, NONE, np.int64),
         heads=_words(POSITIONS * 4),
         recent=_words(POSITIONS * RECENT * 4),
         instruments=_words(instruments * INSTRUMENT_WORDS),
@@ -202,7 +204,7 @@ def put_instrument(state: State, number: int, row: np.void, account: int, there:
     inverse = kind in (Kind.INVERSE_PERPETUAL, Kind.INVERSE_FUTURE)
     value = 10**8 if kind == Kind.SPOT else int(row["contract_value"])
     scale = 10**quantity if inverse else 10 ** (price + quantity)
-    common = int(np.gcd(value, scale)) if scale < 2**63 else 1
+    common = math.gcd(value, scale)
     terms: dict[int, Any] = {
         I_STATUS: row["status"],
         I_TICK: max(1, int(row["tick"])),

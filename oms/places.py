@@ -1,4 +1,4 @@
-"""Rows of positions and scopes: found by what they are of, made when they are needed first."""
+"""Rows of positions, balances, scopes: found by what they are of, made when first needed."""
 
 from engine.jit import inlined
 from engine.table import row_begin, row_commit
@@ -6,6 +6,12 @@ from oms.slots import mix
 from oms.state import (
     A_SCOPE,
     ACCOUNT_WORDS,
+    ASSETS,
+    B_ACCOUNT,
+    B_ASSET,
+    BALANCE_WORDS,
+    BALANCES,
+    C_BALANCE_COUNT,
     C_POSITION_COUNT,
     C_SCOPE_COUNT,
     I_FIRST,
@@ -28,6 +34,7 @@ from oms.state import (
     S_LIMITS,
     S_STRATEGY,
     SCOPE_WORDS,
+    SCOPES,
     STRATEGY_WORDS,
     T_SCOPE,
     State,
@@ -70,7 +77,8 @@ def position_row(
         return row
     control, positions, places = state.control, state.positions, state.places
     row = control[C_POSITION_COUNT]
-    if row >= POSITIONS:
+    scope = scope_row(state, kind, account, strategy, instrument) if row < POSITIONS else NONE
+    if scope == NONE:
         return NONE
     control[C_POSITION_COUNT] += 1
     at = row_begin(positions, POSITION_WORDS, row)
@@ -83,7 +91,7 @@ def position_row(
         else state.strategies[strategy * STRATEGY_WORDS + T_SCOPE]
     )
     positions[at + P_OWNER_SCOPE] = owner
-    positions[at + P_SCOPE] = scope_row(state, kind, account, strategy, instrument)
+    positions[at + P_SCOPE] = scope
     head = instrument * INSTRUMENT_WORDS + I_FIRST
     positions[at + P_NEXT] = state.instruments[head] - 1
     state.instruments[head] = row + 1
@@ -97,7 +105,7 @@ def position_row(
 
 @inlined
 def scope_row(state: State, kind: int, account: int, strategy: int, instrument: int) -> int:
-    """Return the row of an instrument's scope, made if it is new: without limits.
+    """Return the row of an instrument's scope, made without limits if new; NONE if no room.
 
     Both position sides of an instrument share it; there are few, so they are searched.
     """
@@ -113,6 +121,8 @@ def scope_row(state: State, kind: int, account: int, strategy: int, instrument: 
         ):
             return row
     row = control[C_SCOPE_COUNT]
+    if row >= SCOPES:
+        return NONE
     control[C_SCOPE_COUNT] += 1
     at = row_begin(scopes, SCOPE_WORDS, row)
     scopes[at + S_KIND], scopes[at + S_ACCOUNT] = kind, account
@@ -120,4 +130,24 @@ def scope_row(state: State, kind: int, account: int, strategy: int, instrument: 
     for i in range(_LIMIT_COUNT):
         scopes[at + S_LIMITS + i] = NONE
     row_commit(scopes, at)
+    return int(row)
+
+
+@inlined
+def balance_row(state: State, account: int, asset: int) -> int:
+    """Return the row of a balance, made if it is new; NONE if there is no room."""
+    place = account * ASSETS + asset
+    if state.held[place] != NONE:
+        return int(state.held[place])
+    control = state.control
+    row = control[C_BALANCE_COUNT]
+    if row >= BALANCES:
+        return NONE
+    control[C_BALANCE_COUNT] += 1
+    at = row_begin(state.balances, BALANCE_WORDS, row)
+    state.balances[at + B_ACCOUNT] = account
+    state.balances[at + B_ASSET] = state.assets[3 * asset]
+    state.balances[at + B_ASSET + 1] = state.assets[3 * asset + 1]
+    row_commit(state.balances, at)
+    state.held[place] = row
     return int(row)

@@ -20,14 +20,16 @@ from oms.decisions import (
     D_REQUEST_FLAGS,
     D_SCOPES,
     D_SIDE,
+    D_SLOT,
+    D_STOP,
     D_STRATEGY_ROW,
     D_TIME,
     D_TYPE,
     D_WORST_PRICE,
     SCOPES_OF,
 )
-from oms.places import position_row
-from oms.slots import BEST_BUY, BEST_SELL, BUY, SELL
+from oms.places import find_position, position_row
+from oms.slots import BEST_BUY, BEST_SELL, BUY, LINK_PRICE, LINK_WORDS, SELL
 from oms.state import (
     A_OFFSET_NS,
     ACCOUNT_WORDS,
@@ -77,9 +79,11 @@ from oms.state import (
     O_HELD,
     O_HELD_ASSET,
     O_HELD_MONEY,
-    O_PRICE,
+    O_TRADED,
+    O_WORST_QUANTITY,
     ORDER_WORDS,
     P_LONG_MONEY,
+    P_MARK,
     P_OPEN_BUY,
     P_OPEN_SELL,
     P_OWNER_SCOPE,
@@ -197,13 +201,25 @@ def trading_state(state: State) -> int:
 def market_price(state: State, number: int) -> int:
     """Return the middle of a live and fresh book, else a fresh mark price, else 0."""
     at = number * INSTRUMENT_WORDS
-    instruments, now = state.instruments, state.control[C_NOW]
-    age = tightest(state, L_MARKET_AGE)
-    if instruments[at + I_TOP_NS] and (age < 0 or now - instruments[at + I_TOP_NS] <= age):
+    instruments = state.instruments
+    if is_fresh(state, instruments[at + I_TOP_NS]):
         return int((instruments[at + I_BID] + instruments[at + I_ASK]) // 2)
-    if instruments[at + I_MARK_NS] and (age < 0 or now - instruments[at + I_MARK_NS] <= age):
-        return int(instruments[at + I_MARK])
-    return 0
+    return mark_price(state, number)
+
+
+@inlined
+def mark_price(state: State, number: int) -> int:
+    """Return a fresh mark price, else 0."""
+    at = number * INSTRUMENT_WORDS
+    fresh = is_fresh(state, state.instruments[at + I_MARK_NS])
+    return int(state.instruments[at + I_MARK]) if fresh else 0
+
+
+@inlined
+def is_fresh(state: State, then_ns: int) -> bool:
+    """Return whether something of the market is there, and no older than the limit."""
+    age = tightest(state, L_MARKET_AGE)
+    return bool(then_ns != 0 and (age < 0 or state.control[C_NOW] - then_ns <= age))
 
 
 @inlined
@@ -220,10 +236,11 @@ def check_terms(state: State) -> int:
         return _D_MINIMUM
     if 0 < instruments[at + I_MAXIMUM] < quantity:
         return _D_MAXIMUM
-    least, worst = instruments[at + I_MINIMUM_NOTIONAL], decision[D_WORST_PRICE]
-    if least == 0 or worst == 0 or instruments[at + I_KIND] >= INVERSE:
+    least = instruments[at + I_MINIMUM_NOTIONAL]
+    price = price if price else decision[D_WORST_PRICE]
+    if least == 0 or price == 0 or instruments[at + I_KIND] >= INVERSE:
         return 0
-    value = value_of(instruments, decision[D_INSTRUMENT], worst, quantity)
+    value = value_of(instruments, decision[D_INSTRUMENT], price, quantity)
     reducing = decision[D_REQUEST_FLAGS] & REDUCE_ONLY_FLAG
     return _D_MINIMUM_NOTIONAL if value < least and not reducing else 0
 
@@ -232,13 +249,14 @@ def check_terms(state: State) -> int:
 def set_price(state: State) -> int:
     """Settle at which price the order counts, and turn a market order into one with a bound.
 
-    A market order within ``slippage`` of the market is sent as an IOC limit order at that bound.
+    A market order within ``slippage`` of the market is sent as a limit order at that bound, IOC
+    unless it is to be filled as a whole or not at all.
     """
     decision, instruments = state.decision, state.instruments
     number, kind = decision[D_INSTRUMENT], decision[D_TYPE]
     at = number * INSTRUMENT_WORDS
     if decision[D_PRICE] > 0:
-        decision[D_WORST_PRICE] = decision[D_PRICE]
+        decision[D_WORST_PRICE] = worst_price(state, decision[D_PRICE])
         return 0
     market = market_price(state, number)
     if market <= 0 and decision[D_OWN]:
@@ -249,7 +267,7 @@ def set_price(state: State) -> int:
         return _D_STALE
     slippage = tightest(state, L_SLIPPAGE)
     if slippage < 0 or kind != MARKET:
-        decision[D_WORST_PRICE] = market
+        decision[D_WORST_PRICE] = max(market, decision[D_STOP])
         return 0
     tick = instruments[at + I_TICK]
     away = market // PPM * slippage + market % PPM * slippage // PPM
@@ -259,9 +277,21 @@ def set_price(state: State) -> int:
         bound = -(-(market - away) // tick) * tick
     if bound <= 0:
         return _D_STALE
-    decision[D_PRICE] = decision[D_WORST_PRICE] = bound
-    decision[D_TYPE], decision[D_TIME] = LIMIT, IOC
+    decision[D_PRICE], decision[D_WORST_PRICE] = bound, max(bound, market)
+    decision[D_TYPE], decision[D_TIME] = LIMIT, FOK if decision[D_TIME] == FOK else IOC
     return 0
+
+
+@inlined
+def worst_price(state: State, price: int) -> int:
+    """Return the highest price at which a limit order may trade.
+
+    A sell order trades at its price or above: at the market's, or at that which triggers it.
+    """
+    decision = state.decision
+    if decision[D_SIDE] > 0:
+        return price
+    return int(max(price, decision[D_STOP], market_price(state, decision[D_INSTRUMENT])))
 
 
 @inlined
@@ -282,7 +312,7 @@ def check_prices(state: State) -> int:
     at = number * INSTRUMENT_WORDS
     band = tightest(state, L_BAND)
     if band >= 0:
-        mark = state.instruments[at + I_MARK]
+        mark = mark_price(state, number)
         if mark <= 0:
             mark = market_price(state, number)
         if mark <= 0:
@@ -291,7 +321,7 @@ def check_prices(state: State) -> int:
             return _D_BAND
     if decision[D_TIME] == POST_ONLY and state.control[C_PREDICT_POST_ONLY]:
         instruments = state.instruments
-        if instruments[at + I_TOP_NS]:
+        if is_fresh(state, instruments[at + I_TOP_NS]):
             other = instruments[at + (I_ASK if side > 0 else I_BID)]
             if other > 0 and (price - other) * side >= 0:
                 return _D_POST_ONLY
@@ -300,47 +330,74 @@ def check_prices(state: State) -> int:
 
 @inlined
 def check_self_trade(state: State) -> int:
-    """Refuse an order that would meet an open one of our own account.
+    """Refuse an order that would meet an open one of our own account, whatever position it is of.
 
     The best price of a side's open orders is kept as a bound. Only an order beyond that bound has
     the list looked through, which makes the bound exact again.
     """
-    decision, heads, orders = state.decision, state.heads, state.orders
-    row, buy = decision[D_ACCOUNT_ROW], decision[D_SIDE] > 0
-    head = heads[row * 4 + (SELL if buy else BUY)] - 1
-    if head == NONE:
-        return 0
-    price, bound = decision[D_PRICE], row * 4 + (BEST_SELL if buy else BEST_BUY)
-    if (price < heads[bound]) if buy else (price > heads[bound]):
-        return 0
-    best, slot = 0, head
-    while slot != NONE:
-        other = orders[slot * ORDER_WORDS + O_PRICE]
-        if other > 0 and (best == 0 or (other < best if buy else other > best)):
-            best = other
-        slot = state.links[2 * slot]
-    if best == 0:
-        return 0
-    heads[bound] = best
-    return _D_SELF if (price >= best if buy else price <= best) else 0
+    decision = state.decision
+    if meets_own(state, decision[D_ACCOUNT_ROW]):
+        return _D_SELF
+    account, number = decision[D_ACCOUNT], decision[D_INSTRUMENT]
+    for side in range(-1, 2):
+        if side != decision[D_POSITION_SIDE]:
+            row = find_position(state, _OF_ACCOUNT, account, 0, number, side)
+            if row != NONE and meets_own(state, row):
+                return _D_SELF
+    return 0
 
 
 @inlined
-def check_reducing(state: State, must: bool) -> int:
-    """Check that an order only brings the position nearer to zero, if it says so or must."""
+def meets_own(state: State, row: int) -> bool:
+    """Return whether the decision's price reaches an open order of a position's other side."""
+    decision, heads, links = state.decision, state.heads, state.links
+    buy = decision[D_SIDE] > 0
+    slot = heads[row * 4 + (SELL if buy else BUY)] - 1
+    if slot == NONE:
+        return False
+    price, bound = decision[D_PRICE], row * 4 + (BEST_SELL if buy else BEST_BUY)
+    if (price < heads[bound]) if buy else (price > heads[bound]):
+        return False
+    best = 0
+    while slot != NONE:
+        other = links[LINK_WORDS * slot + LINK_PRICE]
+        if other > 0 and (best == 0 or (other < best if buy else other > best)):
+            best = other
+        slot = links[LINK_WORDS * slot]
+    if best == 0:
+        return False
+    heads[bound] = best
+    return bool(price >= best if buy else price <= best)
+
+
+@inlined
+def growth(state: State) -> int:
+    """Return how much more than now an intent lets its order trade."""
+    decision, orders = state.decision, state.orders
+    if decision[D_SLOT] == NONE:
+        return int(decision[D_QUANTITY])
+    at = decision[D_SLOT] * ORDER_WORDS
+    most = max(decision[D_QUANTITY], orders[at + O_WORST_QUANTITY])
+    return int(max(0, most - orders[at + O_TRADED]) - orders[at + O_HELD])
+
+
+@inlined
+def check_reducing(state: State, row: int, must: bool) -> int:
+    """Check that an order only brings a position nearer to zero, if it says so or must."""
     decision, positions = state.decision, state.positions
     flagged = (decision[D_REQUEST_FLAGS] & REDUCE_ONLY_FLAG) != 0
     if not flagged and not must:
         return 0
-    at = decision[D_ACCOUNT_ROW] * POSITION_WORDS
+    at = row * POSITION_WORDS
     quantity, side = positions[at + P_QUANTITY], decision[D_SIDE]
     if quantity * side >= 0:
         return _D_REDUCE
-    # Others that close may fill first. A flagged order is cut or refused by the venue then.
+    # Others that close may fill first. A flagged order is cut or refused by the venue then, as far
+    # as the account's position goes.
     closing = positions[at + (P_OPEN_BUY if side > 0 else P_OPEN_SELL)]
-    if flagged:
+    if flagged and row == decision[D_ACCOUNT_ROW]:
         closing = positions[at + P_REDUCE_ONLY]
-    return _D_REDUCE if closing + decision[D_QUANTITY] > abs(quantity) else 0
+    return _D_REDUCE if growth(state) > abs(quantity) - closing else 0
 
 
 @inlined
@@ -398,8 +455,10 @@ def check_size(state: State, left: int, price: int, at_order: int) -> int:
     quantity = decision[D_QUANTITY]
     money = exposure_money(state, number, price, left) - held_money
     order = exposure_money(state, number, price, quantity)
-    if abs(money) >= _MOST or order >= _MOST:
+    if abs(money) >= _MOST or order >= _MOST or quantity >= _MOST:
         return _D_OVERFLOW
+    if money > 0 and scopes[S_OPEN_MONEY] + money >= _MOST:
+        return _D_OVERFLOW  # The firm's sum is the largest of all.
     for i in range(SCOPES_OF):
         scope = decision[D_SCOPES + i]
         if scope == NONE:
@@ -442,15 +501,19 @@ def check_row(state: State, row: int, side: int, by: int, price: int, of_account
         sells += by
     limits = positions[at + P_SCOPE] * SCOPE_WORDS + S_LIMITS
     most = scopes[limits + L_POSITION]
+    if by > 0 and reach + by >= _MOST:
+        return _D_OVERFLOW
     if by > 0 and 0 <= most < reach + by:
         return _D_POSITION
     reference = state.instruments[number * INSTRUMENT_WORDS + I_REFERENCE]
     if reference <= 0:
-        reference = price
+        reference = max(price, positions[at + P_MARK])
     worst = exposure_money(state, number, reference, worst_of(quantity, buys, sells))
     up = exposure_money(state, number, reference, quantity + buys)
     down = exposure_money(state, number, reference, quantity - sells)
     gross_by = worst - positions[at + P_WORST_MONEY]
+    if worst >= _MOST and gross_by > 0:
+        return _D_OVERFLOW
     up_by, down_by = up - positions[at + P_LONG_MONEY], down - positions[at + P_SHORT_MONEY]
     scope, owner = positions[at + P_SCOPE], positions[at + P_OWNER_SCOPE]
     reason = check_exposure(state, scope, side, gross_by, up_by, down_by)
@@ -470,10 +533,12 @@ def check_exposure(
     limits = at + S_LIMITS
     gross = scopes[at + S_GROSS_MONEY] + gross_by
     if gross_by > 0:
+        if gross >= _MOST:
+            return _D_OVERFLOW
         if 0 <= scopes[limits + L_GROSS_NOTIONAL] < gross:
             return _D_GROSS
         most = scopes[limits + L_LEVERAGE]
-        if most >= 0 and mul_div(gross, 100, max(scopes[at + S_EQUITY_MONEY], 1)) > most:
+        if most >= 0 and gross > mul_div(max(scopes[at + S_EQUITY_MONEY], 0), most, 100):
             return _D_LEVERAGE
     most = scopes[limits + L_NET_NOTIONAL]
     if most >= 0:
@@ -565,14 +630,32 @@ def count_rates(state: State, kind: int) -> None:
 
 
 @inlined
+def is_reducing(state: State, first: int, end: int) -> bool:
+    """Return whether one of some of the decision's scopes is reduce-only."""
+    for i in range(first, end):
+        scope = state.decision[D_SCOPES + i]
+        if scope != NONE and state.scopes[scope * SCOPE_WORDS + S_STATE] == _REDUCING:
+            return True
+    return False
+
+
+@inlined
 def check_system(state: State) -> int:
     """Check trading state and the venue's clock."""
     decision = state.decision
     strictest = trading_state(state)
-    if strictest >= _CANCEL_ONLY and not decision[D_OWN]:
+    if decision[D_OWN]:
+        return 0
+    if strictest >= _CANCEL_ONLY:
         return _D_STATE
-    if strictest == _REDUCING and check_reducing(state, True):
-        return _D_STATE
+    if strictest == _REDUCING:
+        # What is to be reduced is the position of the scope that says so: the account's, or the
+        # strategy's own.
+        of_account, own = decision[D_ACCOUNT_ROW], decision[D_STRATEGY_ROW]
+        if is_reducing(state, 0, 3) and check_reducing(state, of_account, True):
+            return _D_STATE
+        if is_reducing(state, 3, SCOPES_OF) and check_reducing(state, own, True):
+            return _D_STATE
     most = tightest(state, L_CLOCK_OFFSET)
     if most >= 0:
         offset = state.accounts[decision[D_ACCOUNT] * ACCOUNT_WORDS + A_OFFSET_NS]

@@ -18,6 +18,7 @@ from oms.state import (
     C_FREE_TAIL,
     C_FRESH,
     C_HIGH_SLOT,
+    C_REPLAY,
     C_STAMP,
     FOREIGN,
     NONE,
@@ -48,6 +49,8 @@ _FREE, _FILLED, _LOST = int(OrderState.FREE), int(OrderState.FILLED), int(OrderS
 
 BUY, SELL, BEST_BUY, BEST_SELL = range(4)
 """Words of ``heads``."""
+LINK_WORDS, LINK_PRICE = 3, 2
+"""Of ``links``: words a slot; the place of the price."""
 
 __all__ = [
     "SLOT_MASK",
@@ -57,6 +60,7 @@ __all__ = [
     "ended",
     "enlist",
     "find_number",
+    "lead",
     "mix",
     "release",
     "slot_of",
@@ -178,10 +182,11 @@ def take_slot(orders: Words, numbers: Words, free: Words, control: Words) -> int
 
 
 @inlined
-def take_foreign(orders: Words, numbers: Words, control: Words) -> int:
+def take_foreign(orders: Words, control: Words) -> int:
     """Return a slot for an order that we never sent: the next whose order has ended.
 
-    If all of them are open, the oldest gives way: positions do not depend on it.
+    If all of them are open, the oldest gives way: positions do not depend on it. What the slot
+    holds is for the caller to end and to clear.
     """
     for _ in range(FOREIGN):
         slot = SLOTS + control[C_FOREIGN] % FOREIGN
@@ -190,7 +195,6 @@ def take_foreign(orders: Words, numbers: Words, control: Words) -> int:
         state = orders[at + O_STATE]
         if state == _FREE or (ended(state) and orders[at + O_HELD] == 0):
             break
-    clear_slot(orders, numbers, slot)
     return int(slot)
 
 
@@ -208,6 +212,9 @@ def release(orders: Words, free: Words, control: Words, slot: int) -> None:
     at = slot * ORDER_WORDS
     if slot >= SLOTS or orders[at + O_FLAGS] & _FREED:
         return
+    if control[C_REPLAY]:
+        orders[at + O_FLAGS] |= _FREED  # ``oms.recovery.rebuild`` makes the list afterwards.
+        return
     if control[C_FREE_TAIL] - control[C_FREE_HEAD] >= 2 * SLOTS:
         return
     orders[at + O_FLAGS] |= _FREED
@@ -223,13 +230,32 @@ def enlist(orders: Words, links: Words, heads: Words, slot: int) -> None:
     buy = orders[at + O_SIDE] > 0
     head = row * 4 + (BUY if buy else SELL)
     first = heads[head] - 1
-    links[2 * slot], links[2 * slot + 1] = first, NONE
+    links[LINK_WORDS * slot], links[LINK_WORDS * slot + 1] = first, NONE
     if first != NONE:
-        links[2 * first + 1] = slot
+        links[LINK_WORDS * first + 1] = slot
     heads[head] = slot + 1
     price = orders[at + O_PRICE]
+    links[LINK_WORDS * slot + LINK_PRICE] = price
     best = row * 4 + (BEST_BUY if buy else BEST_SELL)
     if first == NONE or (price > heads[best] if buy else price < heads[best]):
+        heads[best] = price
+
+
+@inlined
+def lead(orders: Words, links: Words, heads: Words, slot: int, price: int, alone: bool) -> None:
+    """Take note of a price that an order has, or may have by now.
+
+    The nearest to the other side counts; ``alone``: it has no other.
+    """
+    at, place = slot * ORDER_WORDS, LINK_WORDS * slot + LINK_PRICE
+    buy = orders[at + O_SIDE] > 0
+    if price <= 0 or price == links[place]:
+        return
+    nearer = price > links[place] if buy else price < links[place]
+    if alone or nearer or links[place] == 0:
+        links[place] = price
+    best = orders[at + O_ACCOUNT_ROW] * 4 + (BEST_BUY if buy else BEST_SELL)
+    if price > heads[best] if buy else price < heads[best]:
         heads[best] = price
 
 
@@ -237,16 +263,16 @@ def enlist(orders: Words, links: Words, heads: Words, slot: int) -> None:
 def unlist(orders: Words, links: Words, heads: Words, slot: int) -> None:
     """Take an order out of its list; the bound of the best price stays, as a bound."""
     at = slot * ORDER_WORDS
-    after, before = links[2 * slot], links[2 * slot + 1]
+    after, before = links[LINK_WORDS * slot], links[LINK_WORDS * slot + 1]
     if before != NONE:
-        links[2 * before] = after
+        links[LINK_WORDS * before] = after
     else:
         heads[orders[at + O_ACCOUNT_ROW] * 4 + (BUY if orders[at + O_SIDE] > 0 else SELL)] = (
             after + 1
         )
     if after != NONE:
-        links[2 * after + 1] = before
-    links[2 * slot] = links[2 * slot + 1] = NONE
+        links[LINK_WORDS * after + 1] = before
+    links[LINK_WORDS * slot] = links[LINK_WORDS * slot + 1] = NONE
 
 
 assert SLOT_BITS + 46 <= 63

@@ -274,12 +274,16 @@ STRATEGY_WORDS = 8
     C_REQUEST_BASE,
     C_SPOT_BALANCE,
     C_DAY,
-) = range(26)
+    C_CLOCK,
+    C_SWEPT_NS,
+) = range(28)
 """The event's time; newest journal record and next free word of the chunk; newest update; newest
 client id's stamp; free list's head and tail; slots never used; next foreign slot; rows in use; 1
 while the journal is replayed; the journal record of the newest update before we started; sweeps;
 orders that have not ended; next records of market data and how many were lost; balances in use; how
-long a request may wait to be sent; whether post-only orders are checked; highest slot used, plus 1.
+long a request may wait to be sent; whether post-only orders are checked; highest slot used, plus 1;
+what time it is, if the machine's clock is not to be asked (tests), else 0; when halted scopes were
+swept by the clock.
 """
 CONTROL_WORDS = 64
 
@@ -319,7 +323,7 @@ COUNTERS = (
 ) = range(15)
 
 # ``sweeps``: work on many orders, a piece in each cycle.
-W_SCOPE, W_SLOT, W_SYNC, W_STRATEGY, W_INSTRUMENT, W_ACCOUNT, W_BEFORE = range(7)
+W_SCOPE, W_SLOT, W_SYNC, W_STRATEGY, W_INSTRUMENT, W_ACCOUNT, W_BEFORE, W_LEFT = range(8)
 SWEEP_WORDS = 8
 
 INTENT_WORDS = INTENT.dtype.itemsize // 8
@@ -346,7 +350,8 @@ class State(NamedTuple):
     balances: Words
     scopes: Words
     links: Words
-    """Two words a slot: next and previous open order of the same account row and side."""
+    """Three words a slot: next and previous open order of the same account row and side; its price
+    nearest to the other side, amendments under way included."""
     heads: Words
     """Four words a position row: first open buy and sell; bounds of their best prices."""
     recent: Words

@@ -119,6 +119,7 @@ class UpdateKind(IntEnum):
     STATE = 3
     """The order's state, or what is pending, has changed."""
     FILL = 4
+    """A trade. A negative ``last_quantity`` takes one back that had been made up."""
     AMENDED = 5
     AMEND_REJECTED = 6
     CANCEL_REJECTED = 7

@@ -14,11 +14,11 @@ scopes are sums over orders and positions, changed by the difference each time.
 from engine.jit import inlined
 from engine.table import row_begin, row_commit
 from engine.wide import SATURATED, mul_div
+from oms.places import balance_row
 from oms.slots import ended, enlist, release, unlist
 from oms.state import (
     A_SCOPE,
     ACCOUNT_WORDS,
-    ASSETS,
     B_CHANGED,
     B_RESERVED,
     BALANCE_WORDS,
@@ -94,7 +94,7 @@ SPOT, INVERSE = 1, 4
 """``feeds.types.Kind``: spot is 1, inverse kinds are 4 and above."""
 LISTED, COUNTED_UNKNOWN = 128, 256
 """Bits of an order's flags behind those of OrderFlag: it is counted as open; as of unknown fate."""
-_REDUCE_ONLY = int(OrderFlag.REDUCE_ONLY)
+_REDUCE_ONLY, _FREED = int(OrderFlag.REDUCE_ONLY), int(OrderFlag.FREED)
 _UNKNOWN, _LOST = int(OrderState.UNKNOWN), int(OrderState.LOST)
 _FREE = int(OrderState.FREE)
 _OF_ACCOUNT = int(ScopeKind.ACCOUNT_INSTRUMENT)
@@ -105,6 +105,7 @@ __all__ = [
     "hold",
     "revalue",
     "settle_money",
+    "take_back_trade",
     "to_reporting",
     "value_of",
 ]
@@ -129,9 +130,13 @@ def value_of(instruments: Words, row: int, price: int, quantity: int) -> int:
 
 @inlined
 def to_reporting(assets: Words, asset: int, money: int) -> int:
-    """Return an amount of a currency in the reporting currency; 0 if its worth is not known."""
+    """Return an amount of a currency in the reporting currency; 0 if its worth is not known.
+
+    What could not be counted before cannot be afterwards.
+    """
     rate = assets[3 * asset + 2]
-    return money if rate == UNIT else mul_div(money, rate, UNIT)
+    beyond = money >= SATURATED or money <= -SATURATED
+    return money if rate == UNIT or beyond else mul_div(money, rate, UNIT)
 
 
 @inlined
@@ -237,10 +242,15 @@ def _count_open(state: State, scope: int, orders_by: int, money_by: int, unknown
 
 
 @inlined
-def _hold_row(state: State, row: int, buy: bool, by: int, orders_by: int, reducing_by: int) -> None:
+def _hold_row(
+    state: State, row: int, buy: bool, by: int, price: int, orders_by: int, reducing_by: int
+) -> None:
     """Change what open orders may do to a position."""
     positions = state.positions
     at = row_begin(positions, POSITION_WORDS, row)
+    if positions[at + P_QUANTITY] == 0 and by > 0:
+        # Until the market has a price, orders count at their own.
+        positions[at + P_MARK] = max(positions[at + P_MARK], price)
     positions[at + (P_OPEN_BUY if buy else P_OPEN_SELL)] += by
     positions[at + P_ORDERS] += orders_by
     positions[at + P_REDUCE_ONLY] += reducing_by
@@ -273,8 +283,8 @@ def _hold_balance(state: State, at: int, left: int, price: int) -> None:
     )
     by = amount - orders[at + O_HELD_ASSET]
     orders[at + O_HELD_ASSET] = amount
-    row = state.held[orders[at + O_ACCOUNT] * ASSETS + asset]
-    if row != NONE and by:
+    row = balance_row(state, orders[at + O_ACCOUNT], asset) if by else NONE
+    if row != NONE:
         place = row_begin(state.balances, BALANCE_WORDS, row)
         state.balances[place + B_RESERVED] += by
         row_commit(state.balances, place)
@@ -306,9 +316,9 @@ def hold(state: State, slot: int) -> None:
     buy, reducing = orders[at + O_SIDE] > 0, int((flags & _REDUCE_ONLY) != 0)
     account_row, strategy_row = orders[at + O_ACCOUNT_ROW], orders[at + O_STRATEGY_ROW]
     if by or orders_by:
-        _hold_row(state, account_row, buy, by, orders_by, by * reducing)
+        _hold_row(state, account_row, buy, by, price, orders_by, by * reducing)
         if strategy_row != NONE:
-            _hold_row(state, strategy_row, buy, by, orders_by, by * reducing)
+            _hold_row(state, strategy_row, buy, by, price, orders_by, by * reducing)
     if orders_by or money_by or unknowns_by:
         _count_scopes(state, account_row, strategy_row, orders_by, money_by, unknowns_by)
     if orders_by:
@@ -319,6 +329,8 @@ def hold(state: State, slot: int) -> None:
             unlist(orders, state.links, state.heads, slot)
     if over and left == 0:
         release(orders, state.free, state.control, slot)
+    else:
+        orders[at + O_FLAGS] &= ~_FREED  # It had ended, and something of it has come back.
 
 
 @inlined
@@ -374,13 +386,27 @@ def book_trade(
     """Enter a trade of a position's owner: quantity, cost, result, fee."""
     positions = state.positions
     at = row_begin(positions, POSITION_WORDS, row)
+    if positions[at + P_QUANTITY] == 0:
+        positions[at + P_MARK] = price  # Until the market has one.
     trade_position(state, row, side, price, quantity)
     positions[at + P_FEES] += fee_money
     positions[at + P_FILLS] += 1
     positions[at + (P_BOUGHT if side > 0 else P_SOLD)] += quantity
     positions[at + P_FILL_NS] = now_ns
-    if positions[at + P_MARK] == 0:
-        positions[at + P_MARK] = price
+    revalue(state, row)
+    row_commit(positions, at)
+
+
+@inlined
+def take_back_trade(
+    state: State, row: int, side: int, price: int, quantity: int, trades: int
+) -> None:
+    """Undo ``quantity`` of a trade of a position's owner, and ``trades`` of their number."""
+    positions = state.positions
+    at = row_begin(positions, POSITION_WORDS, row)
+    trade_position(state, row, -side, price, quantity)
+    positions[at + P_FILLS] -= trades
+    positions[at + (P_BOUGHT if side > 0 else P_SOLD)] -= quantity
     revalue(state, row)
     row_commit(positions, at)
 
@@ -388,8 +414,8 @@ def book_trade(
 @inlined
 def change_balance(state: State, account: int, asset: int, by: int) -> None:
     """Change what an account has of an asset, until the venue says it."""
-    row = state.held[account * ASSETS + asset]
-    if row != NONE and by:
+    row = balance_row(state, account, asset) if by else NONE
+    if row != NONE:
         at = row_begin(state.balances, BALANCE_WORDS, row)
         state.balances[at + B_CHANGED] += by
         row_commit(state.balances, at)

@@ -12,17 +12,22 @@ from oms.commands import K_BY
 from oms.loop import FUNDING_WORDS, TOP_WORDS, cycle, do_command, find_record, keep_up, replay
 from oms.memory import new_state, put_instrument, rate_of
 from oms.state import (
+    A_REPORTS_NEXT,
     A_REQUESTS_NEWEST,
     A_REQUESTS_ROOM,
     ACCOUNT_WORDS,
     ACCOUNTS_MAX,
+    C_CLOCK,
     C_FUNDING_NEXT,
+    C_HIGH_SLOT,
     C_JOURNAL,
     C_JOURNAL_AT,
     C_REPLAY,
     C_TOPS_NEXT,
     C_UPDATES,
     STRATEGIES_MAX,
+    STRATEGY_WORDS,
+    T_NEXT,
 )
 from oms.types import (
     BALANCE,
@@ -97,9 +102,12 @@ class Ring:
 
 
 class Desk:
-    """The loop with one strategy (number 1) and one account (number 0), up and reconciled."""
+    """The loop with one strategy (number 1) and one account (number 0), up and reconciled.
 
-    def __init__(self, ready=True, journal=None):
+    With ``clock`` (Unix ns) time stands still, but for what ``wait`` lets pass.
+    """
+
+    def __init__(self, ready=True, journal=None, clock=0):
         self.intents = [Ring(INTENT) for _ in range(STRATEGIES_MAX)]
         self.reports = [Ring(REPORT) for _ in range(ACCOUNTS_MAX)]
         self.requests = [Ring(REQUEST) for _ in range(ACCOUNTS_MAX)]
@@ -107,6 +115,7 @@ class Desk:
         self.updates_ring = Ring(UPDATE)
         self.journal = np.zeros(JOURNAL_WORDS, np.int64) if journal is None else journal
         self.state = new_state(8, journal=self.journal, updates=self.updates_ring.words)
+        self.state.control[C_CLOCK] = clock
         for number, row in enumerate(INSTRUMENTS):
             put_instrument(self.state, number, row, 0, number)
         for name, rate in ((b"USDT", UNIT), (b"USD", UNIT), (b"BTC", 50_000 * UNIT)):
@@ -124,26 +133,37 @@ class Desk:
                 self.top(number, 50_000_00, 50_000_10)
             self.updates()
 
+    # -- time --
+    def now(self):
+        """Return what the loop takes for the time."""
+        return int(self.state.control[C_CLOCK]) or time.time_ns()
+
+    def wait(self, ns):
+        """Let time go on, on a desk that has a clock of its own."""
+        assert self.state.control[C_CLOCK]
+        self.state.control[C_CLOCK] += ns
+
     # -- running --
-    def run(self):
-        """Let the loop read until nothing is left to do."""
+    def run(self, turns=1000):
+        """Let the loop read until nothing is left to do that it can do."""
         frozen = [tuple(ring.frozen for ring in each) for each in (self.intents, self.reports)]
         requests = tuple(ring.words for ring in self.requests)
         empty = np.zeros(4, np.int64)
         empty.flags.writeable = False
-        while cycle(
-            self.state,
-            *frozen,
-            requests,
-            self.tops.frozen,
-            empty,
-            self.marks.frozen,
-            empty,
-            self.decided,
-            self.traded,
-            0,
-        ):
-            pass
+        for _ in range(turns):
+            if not cycle(
+                self.state,
+                *frozen,
+                requests,
+                self.tops.frozen,
+                empty,
+                self.marks.frozen,
+                empty,
+                self.decided,
+                self.traded,
+                0,
+            ):
+                break
 
     def keep_up(self):
         return keep_up(self.state, tuple(ring.words for ring in self.requests))
@@ -151,7 +171,7 @@ class Desk:
     # -- what comes in --
     def intent(self, action, number, instrument=PERPETUAL, strategy=1, **terms):
         record = np.zeros(1, INTENT.dtype)
-        record["created_ns"] = time.time_ns()
+        record["created_ns"] = self.now()
         record["action"], record["number"], record["instrument"] = action, number, instrument
         record["account"] = -1
         for name, value in terms.items():
@@ -187,7 +207,7 @@ class Desk:
         """Publish a report; ``number`` is the strategy's number of the order."""
         record = np.zeros(1, REPORT.dtype)
         record["kind"], record["instrument"] = kind, -1
-        record["received_ns"] = record["exchange_ns"] = time.time_ns()
+        record["received_ns"] = record["exchange_ns"] = self.now()
         if number:
             order = self.order(number)
             record["client_id"], record["instrument"] = order["client_id"], order["instrument"]
@@ -231,20 +251,20 @@ class Desk:
         record["instrument"], record["state"], record["source"] = number, state, TopSource.BOOK
         record["bid_price"], record["ask_price"] = bid, ask
         record["bid_quantity"] = record["ask_quantity"] = 1
-        record["published_ns"] = time.time_ns() - age_ns
+        record["published_ns"] = self.now() - age_ns
         self.tops.publish(record[0])
         self.run()
 
     def mark(self, number, price, age_ns=0):
         record = np.zeros(1, FUNDING.dtype)
         record["instrument"], record["mark_price"] = number, price * 10**10
-        record["published_ns"] = time.time_ns() - age_ns
+        record["published_ns"] = self.now() - age_ns
         self.marks.publish(record[0])
         self.run()
 
     def command(self, kind, scope=ScopeKind.FIRM, **fields):
         record = np.zeros(1, COMMAND.dtype)
-        record["created_ns"], record["kind"] = time.time_ns(), kind
+        record["created_ns"], record["kind"] = self.now(), kind
         record["scope_kind"] = scope
         record["account"] = record["strategy"] = record["instrument"] = -1
         for name, value in fields.items():
@@ -282,7 +302,9 @@ class Desk:
         return found
 
     def order(self, number, strategy=1):
-        orders = self.state.orders.view(ORDER.dtype)
+        orders = self.state.orders.view(ORDER.dtype)[: self.state.control[C_HIGH_SLOT]]
+        if strategy == 0:
+            orders = self.state.orders.view(ORDER.dtype)
         found = np.flatnonzero((orders["number"] == number) & (orders["strategy"] == strategy))
         assert len(found) == 1, f"order {number} is there {len(found)} times"
         return orders[found[0]].copy()
@@ -313,7 +335,7 @@ class Desk:
     # -- the journal --
     def replayed(self):
         """Return a desk whose state is that of this one's journal."""
-        other = Desk(ready=False, journal=self.journal.copy())
+        other = Desk(ready=False, journal=self.journal.copy(), clock=self.state.control[C_CLOCK])
         state = other.state
         state.control[C_REPLAY] = 1
         frozen = self.journal.view()
@@ -321,6 +343,14 @@ class Desk:
         replay(state, frozen, 0, 0)
         state.control[C_REPLAY] = 0
         assert state.control[C_JOURNAL] == self.state.control[C_JOURNAL]
+        for number in range(STRATEGIES_MAX):
+            other.intents[number].newest = self.intents[number].newest
+            state.strategies[number * STRATEGY_WORDS + T_NEXT] = other.intents[number].newest + 1
+        for number in range(ACCOUNTS_MAX):
+            other.reports[number].newest = self.reports[number].newest
+            state.accounts[number * ACCOUNT_WORDS + A_REPORTS_NEXT] = (
+                other.reports[number].newest + 1
+            )
         return other
 
 
