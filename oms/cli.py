@@ -16,9 +16,10 @@ LINES_MAX = 4
 """More lines than this cost more than they save."""
 
 _DESCRIPTION = """\
-Start the simulated venues, a feed for each, one market-data worker for all and two sample
-strategies as separate processes, and watch books, trades, funding, ring lag and latencies. Needs no
-keys and no network. Ctrl-C stops everything and leaves nothing behind.
+Start the simulated venues, a feed and a gateway for each, one market-data worker for all, an OMS, a
+market maker and two sample strategies as separate processes, and watch books, trades, orders,
+positions, risk, ring lag and latencies. Needs no keys and no network. Ctrl-C stops everything and
+leaves nothing behind.
 
 The same processes read the real venues with --environment live, or with that one line changed in
 what --write-config writes."""
@@ -54,6 +55,7 @@ def register(subparsers: "Subparsers") -> None:
     add("--lines", type=int, default=1, metavar="N", help="redundant lines a venue (default: 1)")
     add("--seed", type=int, default=1, help="of the simulated venues (default: 1)")
     add("--rate", type=float, default=2000.0, help="its orders a second (default: 2000)")
+    add("--watch-only", action="store_true", help="no gateways, no OMS, no market maker")
     add("--verbose", action="store_true", help="the processes' logs on standard error")
     add("--write-config", type=Path, metavar="FILE", help="write the TOML for `up`, run nothing")
     parser.set_defaults(handler=_demo)
@@ -81,6 +83,8 @@ def _options(args: argparse.Namespace) -> "DemoOptions":
         environment=args.environment,
         lines=args.lines,
         verbose=args.verbose,
+        # Real venues want keys, and a demo shall not trade with them; nor does what is written out.
+        trade=args.environment == "simulator" and not args.watch_only and not args.write_config,
         **chosen,
     )
 

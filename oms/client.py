@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from engine.common import OrderType, Side, TimeInForce
 from engine.errors import TradeInfraError
 from engine.flow import FlowWriter
-from engine.ring import RingReader
+from engine.ring import RingReader, Start
 from engine.table import TableReader
 from feeds.types import INSTRUMENT, Kind
 from gateways.types import MarginMode, PositionSide, RequestFlag, Trigger
@@ -140,7 +140,7 @@ class Trader:
 
     """
 
-    def __init__(self, instance: str, strategy: str, wait_s: float) -> None:
+    def __init__(self, instance: str, strategy: str, wait_s: float, start: Start) -> None:
         deadline = time.monotonic() + wait_s
         ring = f"oms.intents.{strategy}"
         self.strategy = strategy
@@ -150,7 +150,7 @@ class Trader:
                 FlowWriter.open(instance, ring, INTENT, INTENTS_CAPACITY, (READER,))
             )
             self.stream: RingReader = self._keep(
-                RingReader.attach(instance, "oms.updates", UPDATE, wait_s=wait_s)
+                RingReader.attach(instance, "oms.updates", UPDATE, start, wait_s)
             )
             tables = {
                 "md.instruments": INSTRUMENT,
@@ -177,8 +177,13 @@ class Trader:
         self._instruments: dict[tuple[str, str], Instrument] = {}
 
     @classmethod
-    def open(cls, instance: str, strategy: str, wait_s: float = WAIT_S) -> "Trader":
+    def open(
+        cls, instance: str, strategy: str, wait_s: float = WAIT_S, start: Start = "latest"
+    ) -> "Trader":
         """Become a strategy of an OMS.
+
+        ``start`` is where its updates begin: a strategy that comes back may go on at the sequence
+        where it stopped (``stream.position``), or begin with what the tables say.
 
         Raises
         ------
@@ -190,7 +195,7 @@ class Trader:
             If there is no OMS within ``wait_s``.
 
         """
-        return cls(instance, strategy, wait_s)
+        return cls(instance, strategy, wait_s, start)
 
     def _keep(self, opened: Any) -> Any:  # noqa: ANN401 - readers and writers
         self._opened.append(opened)

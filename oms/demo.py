@@ -15,6 +15,7 @@ With ``--environment live`` there is no simulator, and the same processes read t
 import contextlib
 import json
 import logging
+import os
 import signal
 import socket
 import sys
@@ -31,14 +32,16 @@ from engine.compile import ensure_compiled
 from engine.config import Config, parse
 from engine.errors import SegmentError, TradeInfraError, UsageError
 from engine.supervisor import Supervisor
-from oms.demo_config import PREFIX, DemoOptions, build_config, fitted, symbols_of
+from oms.demo_config import PREFIX, DemoOptions, build_config, fitted, secrets, symbols_of
 from oms.observe import Observer, Sample
 from oms.summary import summary
+from oms.types import TradingState
 
 READY_S = 120.0
 """How long everything may take to be up: a first run on a slow machine compiles for a while."""
 LIVE_S = 30.0
 """How long the books may take to be synchronised after that; the real venue is slower than ours."""
+SETTLE_S = 1.0
 LOOK_S = 0.25
 """Between two looks: the screen changes at most four times a second."""
 
@@ -141,9 +144,11 @@ def run(options: DemoOptions) -> int:
         print(f"note: {note}", file=sys.stderr)
     ensure_compiled()  # Before signals are taken over: Ctrl-C ends a long first compilation.
     clean_stale()
-    data = build_config(options, free_port() if options.environment == "simulator" else None)
-    config = parse(data)
+    port = free_port() if options.environment == "simulator" else None
     with tempfile.TemporaryDirectory(prefix="trade-infra-demo-") as folder:
+        config = parse(build_config(options, port, str(Path(folder) / "journal")))
+        if options.trade:
+            os.environ.update(secrets(options))
         log_path = Path(folder) / "demo.log"
         with _Signals() as signals, log_path.open("ab") as log_file:
             output: IO[bytes] | int = 2 if options.verbose else log_file
@@ -201,6 +206,8 @@ def _watch(options: DemoOptions, config: Config, supervisor: Supervisor, signals
                 left = LOOK_S if end is None else min(LOOK_S, end - time.monotonic())
                 time.sleep(max(0.0, left))
             duration_s = time.monotonic() - begun
+            if options.trade:
+                _stop_trading(config.instance, show)
             sample = observer.sample()
         restarts = sum(child.restarts for child in supervisor.children.values())
         show.farewell(sample, restarts, duration_s)
@@ -209,6 +216,27 @@ def _watch(options: DemoOptions, config: Config, supervisor: Supervisor, signals
             supervisor.stop()  # First everything ends, then the last line is printed.
             print(json.dumps(result), flush=True)
     return 0
+
+
+def _stop_trading(instance: str, show: Any) -> None:  # noqa: ANN401 - oms.screen.Screen
+    """Let no more orders out and cancel what is open, so that ours and the venue's can be compared.
+
+    What the venue has said by then of the last trades is given a moment to arrive.
+    """
+    from oms.control import Control
+
+    try:
+        control = Control(instance)
+        try:
+            control.set_state("firm", TradingState.CANCEL_ONLY, b"demo")
+            left = control.cancel("firm", b"demo")
+            if left:
+                show.note(f"{left} orders are still open")
+        finally:
+            control.close()
+    except TradeInfraError as error:
+        show.note(f"trading could not be stopped: {error}")
+    time.sleep(SETTLE_S)
 
 
 def _waiting(deadline_s: float, supervisor: Supervisor, signals: _Signals) -> Iterator[None]:

@@ -16,6 +16,7 @@ PREFIX = "demo-"
 """What the instances of demos are called, and the process id after it."""
 SIMULATOR, WORKER = "simulator", "worker"
 STRATEGIES = ("strategy-python", "strategy-jitted")
+OMS, MAKER = "oms", "maker"
 DEFAULT_VENUES = ("binance_usdm", "binance_spot", "okx", "bybit")
 """On two cores they take half of one, with the simulated venues, at the default rate."""
 DEFAULT_SYMBOLS = ("BTC/USDT", "ETH/USDT", "BTC/USDT:USDT", "ETH/USDT:USDT")
@@ -31,7 +32,9 @@ MARKETS = {
 
 __all__ = [
     "DEFAULT_VENUES",
+    "MAKER",
     "MARKETS",
+    "OMS",
     "SIMULATOR",
     "STRATEGIES",
     "WORKER",
@@ -40,6 +43,8 @@ __all__ = [
     "check_venues",
     "feed_name",
     "fitted",
+    "gateway_name",
+    "secrets",
     "symbols_of",
     "to_toml",
 ]
@@ -61,6 +66,8 @@ class DemoOptions:
     """Redundant lines of each feed."""
     environment: str = "simulator"
     verbose: bool = False
+    trade: bool = False
+    """A gateway for each venue, an OMS and a market maker besides; on the simulator only."""
 
 
 def check_venues(options: DemoOptions) -> None:
@@ -146,7 +153,9 @@ def feed_name(venue: str) -> str:
     return f"feed-{venue}"
 
 
-def build_config(options: DemoOptions, port: int | None = None) -> dict[str, Any]:
+def build_config(
+    options: DemoOptions, port: int | None = None, journal: str = ""
+) -> dict[str, Any]:
     """Return the configuration as plain data, as ``engine.config.parse`` takes it.
 
     Parameters
@@ -155,6 +164,8 @@ def build_config(options: DemoOptions, port: int | None = None) -> dict[str, Any
         What to run.
     port
         Where the simulator listens; None for its usual port, which needs no ``endpoints``.
+    journal
+        Folder of the OMS' journal, if the demo trades.
 
     """
     processes: list[dict[str, Any]] = []
@@ -179,7 +190,59 @@ def build_config(options: DemoOptions, port: int | None = None) -> dict[str, Any
     worker = {"kind": "market-data", "venues": list(options.venues)}
     processes.append({"name": WORKER, "agents": [worker]})
     processes += [{"name": name, "agents": [{"kind": name}]} for name in STRATEGIES]
+    if options.trade:
+        processes += _trading(options, journal)
     return config | {"process": processes}
+
+
+def gateway_name(venue: str) -> str:
+    """Return the name of the process that sends a venue's orders."""
+    return f"gateway-{venue}"
+
+
+def _trading(options: DemoOptions, journal: str) -> list[dict[str, Any]]:
+    """Return the processes that trade: the accounts are called as the venues.
+
+    The limits are so narrow that they bite within the first minute.
+    """
+    limits: list[dict[str, Any]] = [
+        {"limits": {"gross_notional": "50000", "daily_loss": "5000"}},
+        {"strategy": MAKER, "limits": {"order_rate": 40, "rate_period": 1, "collar": 200}},
+    ]
+    for venue in options.venues:
+        for symbol in symbols_of(venue, options):
+            where = {"strategy": MAKER, "instrument": f"{venue}:{symbol}"}
+            limits.append(where | {"limits": {"gross_notional": "1000", "open_orders": 4}})
+    gateways = [
+        {
+            "name": gateway_name(venue),
+            "agents": [{"kind": "gateway", "account": venue, "venue": venue}],
+        }
+        for venue in options.venues
+    ]
+    oms = {
+        "kind": "oms",
+        "accounts": {venue: venue for venue in options.venues},
+        "strategies": [MAKER],
+        "journal": journal,
+        "limits": limits,
+    }
+    maker = {"kind": "market-maker", "strategy": MAKER}
+    return [
+        *gateways,
+        {"name": OMS, "agents": [oms]},
+        {"name": MAKER, "agents": [maker]},
+    ]
+
+
+def secrets(options: DemoOptions) -> dict[str, str]:
+    """Return the simulated venues' keys as environment variables."""
+    values = {"KEY": "demo-key", "SECRET": "demo-secret", "PASSPHRASE": "demo-pass"}
+    return {
+        f"TRADE_INFRA_SECRET_{venue.upper()}_{name}": value
+        for venue in options.venues
+        for name, value in values.items()
+    }
 
 
 def _simulator(options: DemoOptions) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from feeds.types import (
     BookState,
 )
 from oms.strategy import BOOKS_TABLE, INSTRUMENTS_TABLE
+from oms.trading_view import TradingObserver, TradingView
 
 RECORD_RINGS = {layout.name: ring for ring, layout in RINGS.items()}
 """Record type -> ring."""
@@ -150,6 +151,8 @@ class Sample:
     liquidations: list[TradeView] = field(default_factory=list)
     """The last ones, newest first."""
     stats: list[StatsView] = field(default_factory=list)
+    trading: TradingView | None = None
+    """Orders and positions, if there is an OMS."""
     by_venue: dict[str, dict[str, int]] = field(default_factory=dict)
     """Venue -> record type -> records published, as the observer has counted them."""
 
@@ -200,6 +203,7 @@ class Observer:
         self._liquidations: deque[TradeView] = deque(maxlen=LAST_SHOWN)
         self._funding: dict[int, FundingView] = {}
         self._stats: dict[int, StatsView] = {}
+        self._trading = TradingObserver(instance)
 
     def sample(self) -> Sample:
         """Look at everything that is there."""
@@ -223,6 +227,7 @@ class Observer:
         sample.trades, sample.liquidations = list(self._trades), list(self._liquidations)
         sample.funding = [self._funding[row] for row in sorted(self._funding)]
         sample.stats = [self._stats[row] for row in sorted(self._stats)]
+        sample.trading = self._trading.look()
         return sample
 
     def instruments(self) -> dict[int, Instrument]:
@@ -265,6 +270,7 @@ class Observer:
 
     def close(self) -> None:
         """Detach from everything."""
+        self._trading.close()
         readers: Iterable[Any] = (
             *self._counters.values(),
             *self._rings.values(),

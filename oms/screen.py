@@ -18,7 +18,7 @@ from rich.text import Text
 
 from engine.histogram import Histogram
 from engine.supervisor import Supervisor
-from oms.demo_config import STRATEGIES
+from oms.demo_config import OMS, STRATEGIES
 from oms.observe import RAW_PREFIX, BookView, Sample, TradeView
 from oms.summary import STRATEGY_STAGES, line_counts, malformed, percentiles, since, stages
 
@@ -46,6 +46,9 @@ VENUE_COLUMNS = {
     "stats": "24h",
 }
 """Record type -> what its column is called."""
+
+TRADING_STAGES = ("intent_to_decision", "tick_to_trade")
+ORDERS_SHOWN = ("sent", "filled", "canceled", "rejected", "trades")
 
 _STATE_STYLE = {"LIVE": "green", "SYNCING": "yellow", "EMPTY": "dim", "GAP": "red", "STALE": "red"}
 
@@ -160,6 +163,10 @@ class Lines:
         ]
         restarts = sum(child.restarts for child in supervisor.children.values())
         parts.append(f"overruns={sample.total('overruns')} restarts={restarts}")
+        if sample.trading is not None:
+            orders = sample.trading.orders
+            denied = sum(orders["denied"].values())
+            parts.append(f"sent={orders['sent']} trades={orders['trades']} denied={denied}")
         self.note("  ".join(parts))
 
     def farewell(self, sample: Sample, restarts: int, duration_s: float) -> None:
@@ -219,7 +226,7 @@ class Terminal:
         if height < (TALL if width < WIDE else WIDE_ROWS):
             short = latencies(sample, self.baseline, STRATEGIES[-1:])
             return self._short(sample, supervisor, [title, rates, short], width)
-        left = Group(processes(sample, supervisor), rates, lines(sample))
+        left = Group(processes(sample, supervisor), rates, lines(sample), *trading(sample))
         below = Group(trades(sample), liquidations(sample), derivatives(sample), days(sample))
         if width < WIDE:
             return Group(title, left, latency, lags(sample), books(sample.books, width), below)
@@ -233,7 +240,7 @@ class Terminal:
     ) -> RenderableType:
         """Return what fits 24 rows: a line a venue, a stage, a book."""
         title, rates, latency = parts
-        status = Group(title, processes_line(sample, supervisor))
+        status = Group(title, processes_line(sample, supervisor), *trading_lines(sample)[:1])
         if width < WIDE:
             return Group(status, rates, latency, best(sample))
         top, bottom = Table.grid(padding=(0, 3)), Table.grid(padding=(0, 3))
@@ -324,6 +331,10 @@ def latencies(
     for name, histogram in stages(sample, baseline).items():
         if name not in STRATEGY_STAGES:
             row(name.replace("_to_", " → "), histogram)
+    for name in TRADING_STAGES:
+        own = histograms.get(OMS, {}).get(name)
+        if own is not None and own.count:
+            row(name.replace("_to_", " → "), own)
     for stage in STRATEGY_STAGES:
         for process in strategies:
             own = histograms.get(process, {}).get(stage)
@@ -331,6 +342,48 @@ def latencies(
                 short = process.removeprefix("strategy-")
                 row(f"{stage.replace('_to_', ' → ')} ({short})", own)
     return table
+
+
+def trading_lines(sample: Sample) -> list[Text]:
+    """Return what became of orders and of intents, a line each; none without an OMS."""
+    view = sample.trading
+    if view is None:
+        return []
+    orders = view.orders
+    counts = ", ".join(f"{orders[name]:,} {name}" for name in ORDERS_SHOWN)
+    first = Text(f"orders: {counts}; {view.open_orders} open", no_wrap=True, overflow="ellipsis")
+    if view.unknown:
+        first.append(f", {view.unknown} unknown", "red")
+    use = view.scopes[0]["use"] if view.scopes else {}
+    second = Text(no_wrap=True, overflow="ellipsis")
+    if view.scopes:
+        state = view.scopes[0]["state"]
+        second.append("firm: ")
+        second.append(state, "green" if state == "normal" else "red")
+        second.append(f", result {use['result_money']}, gross {use['gross_money']}")
+    denied = sorted(orders["denied"].items(), key=lambda item: -item[1])
+    if denied:
+        reasons = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in denied[:4])
+        second.append(f"; denied: {reasons}", "yellow")
+    return [first, second]
+
+
+def trading(sample: Sample) -> list[RenderableType]:
+    """Return orders, risk and positions; nothing without an OMS."""
+    view = sample.trading
+    if view is None:
+        return []
+    table = _table("position", "ours", "the venue's", "result", "fees")
+    for each in view.positions:
+        equal = each["ours"] == each["venue"]
+        table.add_row(
+            each["instrument"],
+            each["ours"],
+            Text(each["venue"] or "-", "" if equal else "yellow"),
+            each["result"],
+            each["fees"],
+        )
+    return [*trading_lines(sample), table]
 
 
 def lags(sample: Sample) -> Table:

@@ -17,7 +17,7 @@ STABLE = ("USDT", "USDC", "USD")
 UNITS = {name: unit for name, unit, _ in LIMITS}
 SCOPE_KEYS = ("account", "strategy", "instrument")
 
-__all__ = ["LimitSettings", "OmsSettings", "limit_text", "limit_value"]
+__all__ = ["LimitSettings", "OmsSettings", "check_scope", "limit_text", "limit_value"]
 
 
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,6 +73,7 @@ class OmsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         for place, each in enumerate(self.limits):
             for name, value in each.limits.items():
                 try:
+                    check_scope(name, bool(each.strategy or each.instrument))
                     limit_value(name, str(value), 0)
                 except ConfigError as error:
                     yield f"limits[{place}].limits.{name}: {error}"
@@ -85,6 +86,16 @@ class OmsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             return Path(self.journal).expanduser()
         root = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
         return Path(root) / "trade-infra" / instance / "journal"
+
+
+_OF_ACCOUNTS = ("leverage", "clock_offset")
+"""Limits that only the firm and accounts can have: strategies have no equity of their own."""
+
+
+def check_scope(name: str, narrow: bool) -> None:
+    """Raise ConfigError if a scope of a strategy or an instrument cannot have a limit."""
+    if narrow and name in _OF_ACCOUNTS:
+        raise ConfigError(f"{name}: only the firm and accounts have it")
 
 
 _SCALES = {

@@ -4,7 +4,7 @@ import itertools
 from typing import Any
 
 from engine.histogram import Histogram
-from oms.demo_config import STRATEGIES, WORKER
+from oms.demo_config import OMS, STRATEGIES, WORKER
 from oms.observe import RAW_PREFIX, Sample
 
 WORKER_STAGES = ("socket_to_raw", "raw_to_record")
@@ -75,7 +75,7 @@ def summary(
 ) -> dict[str, Any]:
     """Return what ``--json`` prints: totals since the start, latencies since ``baseline``."""
     histograms = since(sample, baseline)
-    return {
+    return trading(sample, histograms) | {
         "frames": sample.frames,
         "records": sample.records,
         "venues": {venue: _venue(sample, venue) for venue in sample.venues},
@@ -109,6 +109,25 @@ def summary(
         "restarts": restarts,
         "duration": round(duration_s, 3),
     }
+
+
+def trading(sample: Sample, histograms: dict[str, dict[str, Histogram]]) -> dict[str, Any]:
+    """Return orders, positions (ours and the venue's) and latencies of trading; empty if none."""
+    view = sample.trading
+    if view is None:
+        return {}
+    own = histograms.get(OMS, {})
+    latencies = {
+        f"{name}_ns": percentiles(own[name]) if name in own else None
+        for name in ("tick_to_trade", "intent_to_decision")
+    }
+    return {
+        "orders": view.orders,
+        "positions": view.positions,
+        "positions_equal": all(each["ours"] == each["venue"] for each in view.positions),
+        "unknown": view.unknown,
+        "alarms": view.alarms,
+    } | latencies
 
 
 def _venue(sample: Sample, venue: str) -> dict[str, Any]:

@@ -36,7 +36,8 @@ from oms.screen import ALL, Lines, Rates, Terminal, human_ns
 
 pytestmark = pytest.mark.slow
 
-DEMO = [sys.executable, "-m", "engine.cli", "demo"]
+TRADING = [sys.executable, "-m", "engine.cli", "demo"]
+DEMO = [*TRADING, "--watch-only"]
 ONE_MARKET = ["--venues", "binance_usdm,binance_spot", "--symbols", "BTC/USDT,BTC/USDT:USDT"]
 TROUBLES = ("gaps", "overruns", "malformed", "restarts")
 TWO_LINES = ["--lines", "2", "--rate", "500"]
@@ -392,6 +393,28 @@ def test_the_demo_of_four_venues_counts_records_by_venue_and_who_won_by_line(ins
 
 
 @pytest.mark.processes
+def test_the_demo_trades_within_its_limits_and_ends_with_the_venues_positions(instance):
+    done = subprocess.run(
+        [*TRADING, *ONE_MARKET, "--seconds", "10", "--json", "--instance", instance],
+        capture_output=True,
+        timeout=250,
+        check=True,
+    )
+    result = json.loads(done.stdout.splitlines()[-1])
+    orders = result["orders"]
+    assert orders["sent"] > 0
+    assert orders["trades"] > 0
+    assert result["unknown"] == 0
+    assert result["positions"]
+    for position in result["positions"]:
+        assert position["ours"] == position["venue"]
+    assert result["positions_equal"]
+    for name in ("tick_to_trade_ns", "intent_to_decision_ns"):
+        assert 0 < result[name]["p50"] <= result[name]["p99"]
+    assert not leftovers(instance)
+
+
+@pytest.mark.processes
 def test_a_process_that_cannot_work_ends_the_demo_with_its_reason(instance, monkeypatch):
     def with_another_symbol(*arguments):
         data = build_config(*arguments)
@@ -428,6 +451,7 @@ def test_a_signal_ends_the_demo_clean(instance, number):
         demo.wait()
     assert demo.returncode == 0
     assert "socket_to_strategy" in rest
+    assert "sent=" not in rest  # It only watches.
     assert not leftovers(instance)
 
 
