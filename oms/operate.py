@@ -46,7 +46,9 @@ def register_risk(subparsers: "Subparsers") -> None:
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
 
-    def verb(name: str, help_: str, example: str, handler: Callable[..., int | None]) -> Any:  # noqa: ANN401
+    def verb(
+        name: str, help_: str, example: str, handler: Callable[..., int | None]
+    ) -> argparse.ArgumentParser:
         each = add_command(verbs, name, help_, example=f"trade-infra risk {example}")
         each.add_argument("--instance", default="ti", help="default: ti")
         each.set_defaults(handler=handler)

@@ -49,6 +49,8 @@ from oms.types import (
 from tests.naive_oms import INTENT_DEFAULTS, REPORT_DEFAULTS, Instrument, Naive
 from tests.oms_desk import INSTRUMENTS, INVERSE, JOURNAL_WORDS, PERPETUAL, SPOT, UNIT, Desk
 
+pytestmark = pytest.mark.slow
+
 EVENTS = int(os.environ.get("OMS_MODEL_EVENTS", "20000"))
 SEED = int(os.environ.get("OMS_MODEL_SEED", "1"))
 LOOK_EVERY = int(os.environ.get("OMS_MODEL_LOOK", "40"))

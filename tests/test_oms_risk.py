@@ -962,6 +962,7 @@ def test_orders_count_where_the_market_has_no_price_yet():
     for word in (I_TOP_NS, I_REFERENCE):
         desk.state.instruments[OTHER * INSTRUMENT_WORDS + word] = 0
     assert verdict(desk.new(2, quantity=41)) is Deny.GROSS_NOTIONAL
+    assert verdict(desk.new(5, quantity=41, price=PRICE // 2)) is Deny.GROSS_NOTIONAL
     assert verdict(desk.new(3, quantity=41, instrument=OTHER)) is Deny.GROSS_NOTIONAL
     assert verdict(desk.new(4, quantity=40, instrument=OTHER)) is PASSES
 

@@ -14,6 +14,8 @@ from oms.types import Alarm, CommandKind, ScopeKind, UpdateKind
 from tests.naive_oms import Instrument, NaivePosition, rounded
 from tests.oms_desk import UNIT, Desk, instrument_row
 
+pytestmark = pytest.mark.slow
+
 START = 1_800_000_000 * 10**9
 NUMBER = 3
 KINDS = {

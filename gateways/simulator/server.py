@@ -414,7 +414,7 @@ class SimulatedVenue:
         if venue.trading is not None:
             self._guard(venue, venue.trading.observe, market, outcome, now_ms)
 
-    def _guard(self, venue: Venue, call: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401
+    def _guard(self, venue: Venue, call: Callable[..., None], *arguments: object) -> None:
         """Call something of one venue; a defect in it is counted, and all others go on."""
         try:
             call(*arguments)
