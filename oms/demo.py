@@ -41,7 +41,7 @@ READY_S = 120.0
 """How long everything may take to be up: a first run on a slow machine compiles for a while."""
 LIVE_S = 30.0
 """How long the books may take to be synchronised after that; the real venue is slower than ours."""
-SETTLE_S = 1.0
+SETTLE_S = 5.0
 LOOK_S = 0.25
 """Between two looks: the screen changes at most four times a second."""
 
@@ -207,7 +207,7 @@ def _watch(options: DemoOptions, config: Config, supervisor: Supervisor, signals
                 time.sleep(max(0.0, left))
             duration_s = time.monotonic() - begun
             if options.trade:
-                _stop_trading(config.instance, show)
+                _stop_trading(config.instance, observer, show)
             sample = observer.sample()
         restarts = sum(child.restarts for child in supervisor.children.values())
         show.farewell(sample, restarts, duration_s)
@@ -218,10 +218,10 @@ def _watch(options: DemoOptions, config: Config, supervisor: Supervisor, signals
     return 0
 
 
-def _stop_trading(instance: str, show: Any) -> None:  # noqa: ANN401 - oms.screen.Screen
+def _stop_trading(instance: str, observer: Observer, show: Any) -> None:  # noqa: ANN401
     """Let no more orders out and cancel what is open, so that ours and the venue's can be compared.
 
-    What the venue has said by then of the last trades is given a moment to arrive.
+    What the venue says of the last trades is given some seconds to arrive.
     """
     from oms.control import Control
 
@@ -236,7 +236,12 @@ def _stop_trading(instance: str, show: Any) -> None:  # noqa: ANN401 - oms.scree
             control.close()
     except TradeInfraError as error:
         show.note(f"trading could not be stopped: {error}")
-    time.sleep(SETTLE_S)
+    deadline = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline:
+        view = observer.sample().trading
+        if view is None or all(each["ours"] == each["venue"] for each in view.positions):
+            break
+        time.sleep(0.2)
 
 
 def _waiting(deadline_s: float, supervisor: Supervisor, signals: _Signals) -> Iterator[None]:

@@ -10,7 +10,8 @@ import numpy as np
 from engine.errors import SegmentError, TradeInfraError
 from engine.ring import RingReader
 from feeds.types import Kind
-from gateways.types import Reason
+from gateways.client import reports_ring
+from gateways.types import REPORT, Reason, ReportKind
 from oms.control import Control
 from oms.types import (
     BALANCE,
@@ -60,6 +61,8 @@ class TradingObserver:
         self._alarms: Counter[str] = Counter()
         self._ended: set[int] = set()
         self._began: dict[tuple[int, bytes], Decimal] = {}
+        self._begun: set[int] = set()
+        """Accounts whose first balances are known."""
         self._trades: set[tuple[int, int, int]] = set()
         self._moved: Counter[tuple[int, int]] = Counter()
         self._paid: dict[tuple[int, bytes], Decimal] = {}
@@ -175,8 +178,25 @@ class TradingObserver:
             )
         return view
 
+    def _begin(self, control: Control) -> None:
+        """Find what each account had before anything was traded: what its gateway told first."""
+        for name, number in control.accounts.items():
+            if number in self._begun:
+                continue
+            try:
+                reports = RingReader.attach(self._instance, reports_ring(name), REPORT, "oldest")
+            except SegmentError:
+                continue
+            while len(batch := reports.poll()):
+                for report in batch[batch["kind"] == ReportKind.BALANCE]:
+                    total = Decimal(int(report["quantity"])).scaleb(-int(report["decimals"]))
+                    self._began.setdefault((number, bytes(report["asset"])), total)
+                    self._begun.add(number)
+            reports.close()
+
     def _balances(self, control: Control) -> dict[tuple[int, bytes], str]:
-        """Return by how much each balance has changed since the first look, as decimals."""
+        """Return by how much each balance has changed since the start, as decimals."""
+        self._begin(control)
         table = control.table("oms.balances", BALANCE)
         if table is None:
             return {}
@@ -186,7 +206,7 @@ class TradingObserver:
                 each = table.read(row)
                 key = int(each["account"]), bytes(each["asset"])
                 total = Decimal(int(each["total"])).scaleb(-8)
-                changed[key] = f"{total - self._began.setdefault(key, total):f}"
+                changed[key] = f"{total - self._began.get(key, Decimal(0)):f}"
         finally:
             table.close()
         return changed
