@@ -454,7 +454,7 @@ def test_a_login_that_is_refused_is_tried_again(play, instance, monkeypatch):
         venue = toy_venue.ToyVenue(refuse_login=True)
 
         async def relent():
-            await asyncio.sleep(0.3)
+            await until(lambda: venue.logins_refused > 0)
             venue.refuse_login = False
 
         task = asyncio.create_task(relent())

@@ -315,6 +315,7 @@ class ToyVenue:
     refuse: dict[str, int] = field(default_factory=dict)
     """Operation -> the code that its next request is refused with."""
     refuse_login: bool = False
+    logins_refused: int = 0
     page_size: int = 100
     delay_queries_s: float = 0.0
     strict_time: bool = False
@@ -493,6 +494,7 @@ class ToyVenue:
     def _hear(self, socket: web.WebSocketResponse, data: str) -> None:
         body = self._verified(data)
         if body is None or (body["op"] == "login" and self.refuse_login):
+            self.logins_refused += 1
             self._spawn(socket.send_str('{"notice": "login_refused", "text": "no"}'))
         elif body["op"] in ("login", "subscribe"):
             notice = {"login": "logged_in", "subscribe": "subscribed"}[body["op"]]
