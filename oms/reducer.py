@@ -166,7 +166,7 @@ _S_CANCELED, _S_NEW = int(OrderState.CANCELED), int(OrderState.NEW)
 _P_CANCEL, _P_AMEND = int(Pending.CANCEL), int(Pending.AMEND)
 _F_REDUCE, _F_EXTERNAL = int(OrderFlag.REDUCE_ONLY), int(OrderFlag.EXTERNAL)
 _F_FORCED = int(OrderFlag.FORCED)
-_F_WANTS, _F_QUERIED = int(OrderFlag.WANTS_CANCEL), int(OrderFlag.QUERIED)
+_F_QUERIED = int(OrderFlag.QUERIED)
 _K_STATE, _K_FILL = int(UpdateKind.STATE), int(UpdateKind.FILL)
 _K_AMENDED, _K_AMEND_REJECTED = int(UpdateKind.AMENDED), int(UpdateKind.AMEND_REJECTED)
 _K_CANCEL_REJECTED = int(UpdateKind.CANCEL_REJECTED)
@@ -352,7 +352,6 @@ def _apply_order(state: State, slot: int, at: int) -> None:
     _answer_pending(state, at)
     if ended(orders[at + O_STATE]):
         orders[at + O_PENDING] = 0
-        orders[at + O_FLAGS] &= ~_F_WANTS
     if event[E_REASON]:
         orders[at + O_REASON] = event[E_REASON]
         orders[at + O_VENUE_CODE] = event[E_VENUE_CODE]

@@ -77,8 +77,6 @@ class OrderFlag(IntFlag):
     """Liquidation, deleveraging, settlement."""
     CLOSING = 8
     """The OMS' own: it closes a position (trading state FLATTEN)."""
-    WANTS_CANCEL = 16
-    """A cancellation is to be asked for as soon as there is room for the request."""
     QUERIED = 32
     """Reconciliation did not find it, and the venue has been asked."""
     FREED = 64

@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import asyncio
 import itertools
 import os
 import textwrap
@@ -100,3 +101,19 @@ def plugin(tmp_path):
     paths = [str(folder), *filter(None, [clean.get("PYTHONPATH")])]
     # Without the JIT: these agents have no kernels to wait for.
     return clean | {"PYTHONPATH": os.pathsep.join(paths), "NUMBA_DISABLE_JIT": "1"}
+
+
+@pytest.fixture
+def play(instance, monkeypatch):
+    """Return what runs a scene with a desk at the toy venue, the gateway up."""
+
+    from tests.gateway_desk import toy_desk
+
+    def run(scene, **settings):
+        async def whole():
+            async with toy_desk(instance, monkeypatch, **settings) as (desk, venue):
+                await scene(desk, venue)
+
+        asyncio.run(whole())
+
+    return run

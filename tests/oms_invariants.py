@@ -10,6 +10,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from itertools import permutations
 
 import numpy as np
+import pytest
 
 from engine.common import Side
 from feeds.symbols import MIX
@@ -471,6 +472,11 @@ def arrangements(letters, *rules):
         for each in permutations(letters)
         if all(each.index(first) < each.index(then) for first, then in rules)
     )
+
+
+def in_orders(letters, *rules):
+    """Return a mark that runs a test once for each of ``arrangements``."""
+    return pytest.mark.parametrize("order", arrangements(letters, *rules))
 
 
 def play(desk, scene, order, twice=False):

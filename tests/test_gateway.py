@@ -32,20 +32,6 @@ K = ReportKind
 UNKNOWN_ORDER = Reason.UNKNOWN_ORDER
 
 
-@pytest.fixture
-def play(instance, monkeypatch):
-    """Return what runs a scene with a desk at the toy venue, the gateway up."""
-
-    def run(scene, **settings):
-        async def whole():
-            async with toy_desk(instance, monkeypatch, **settings) as (desk, venue):
-                await scene(desk, venue)
-
-        asyncio.run(whole())
-
-    return run
-
-
 def venue_id(desk, venue, client_id):
     return venue.by_client(desk.text(client_id)).id
 

@@ -1,28 +1,12 @@
 """The gateway against a toy venue: what is known of the account, and told of it once."""
 
-import asyncio
-
 import pytest
 
 from gateways.types import OrderStatus, Reason, ReportFlag, ReportKind
-from tests.gateway_desk import restart_toy, toy_desk, until
+from tests.gateway_desk import restart_toy, until
 from tests.toy_venue import ToyVenue
 
 K = ReportKind
-
-
-@pytest.fixture
-def play(instance, monkeypatch):
-    """Return what runs a scene with a desk at the toy venue, the gateway up."""
-
-    def run(scene, **settings):
-        async def whole():
-            async with toy_desk(instance, monkeypatch, **settings) as (desk, venue):
-                await scene(desk, venue)
-
-        asyncio.run(whole())
-
-    return run
 
 
 @pytest.fixture

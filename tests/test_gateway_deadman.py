@@ -8,24 +8,10 @@ import pytest
 from engine.flow import FlowWriter
 from gateways.client import GATEWAY_READER, REQUESTS_CAPACITY, requests_ring
 from gateways.types import REQUEST, ReportKind
-from tests.gateway_desk import ACCOUNT, toy_desk, until
+from tests.gateway_desk import ACCOUNT, until
 from tests.toy_venue import Toy, ToyVenue
 
 K = ReportKind
-
-
-@pytest.fixture
-def play(instance, monkeypatch):
-    """Return what runs a scene with a desk at the toy venue, the gateway up."""
-
-    def run(scene, **settings):
-        async def whole():
-            async with toy_desk(instance, monkeypatch, **settings) as (desk, venue):
-                await scene(desk, venue)
-
-        asyncio.run(whole())
-
-    return run
 
 
 @pytest.fixture

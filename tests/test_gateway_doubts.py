@@ -1,30 +1,12 @@
 """Requests of unknown fate, and what the answers to questions about them are worth."""
 
-import asyncio
-
-import pytest
-
 from gateways.inflight import Flight, Flights
 from gateways.message import Instrument, Request, Update
 from gateways.types import Action, OrderStatus, Reason, ReportFlag, ReportKind
-from tests.gateway_desk import toy_desk, until
+from tests.gateway_desk import until
 
 K = ReportKind
 ROW = Instrument(0, "AAA", "AAA/USD", "AAA", "USD", "", 1, 0, 0, 1, 1)
-
-
-@pytest.fixture
-def play(instance, monkeypatch):
-    """Return what runs a scene with a desk at the toy venue, the gateway up."""
-
-    def run(scene, **settings):
-        async def whole():
-            async with toy_desk(instance, monkeypatch, **settings) as (desk, venue):
-                await scene(desk, venue)
-
-        asyncio.run(whole())
-
-    return run
 
 
 def request(number, action=Action.AMEND, client_id=7, **terms):

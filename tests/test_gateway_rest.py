@@ -13,25 +13,11 @@ from gateways.adapter import Call, Cost, Identity, Limit
 from gateways.limits import RateLimits
 from gateways.rest import RestClient, RestFailed, VenueClock
 from gateways.types import Reason, ReportKind, RequestFlag
-from tests.gateway_desk import toy_desk, until
+from tests.gateway_desk import until
 from tests.toy_venue import Toy
 
 K = ReportKind
 REST = RequestFlag.REST
-
-
-@pytest.fixture
-def play(instance, monkeypatch):
-    """Return what runs a scene with a desk at the toy venue, the gateway up."""
-
-    def run(scene, **settings):
-        async def whole():
-            async with toy_desk(instance, monkeypatch, **settings) as (desk, venue):
-                await scene(desk, venue)
-
-        asyncio.run(whole())
-
-    return run
 
 
 class Moody:

@@ -7,24 +7,10 @@ import pytest
 from gateways.sessions import Route
 from gateways.socket import ConnectFailed
 from gateways.types import ReportKind
-from tests.gateway_desk import toy_desk, until
+from tests.gateway_desk import until
 from tests.toy_venue import Toy
 
 K = ReportKind
-
-
-@pytest.fixture
-def play(instance, monkeypatch):
-    """Return what runs a scene with a desk at the toy venue, the gateway up."""
-
-    def run(scene, **settings):
-        async def whole():
-            async with toy_desk(instance, monkeypatch, **settings) as (desk, venue):
-                await scene(desk, venue)
-
-        asyncio.run(whole())
-
-    return run
 
 
 @pytest.fixture

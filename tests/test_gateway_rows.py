@@ -1,6 +1,5 @@
 """What of the venues' words cannot be read: it costs nothing but itself, and somebody is told."""
 
-import asyncio
 import json
 
 import pytest
@@ -12,7 +11,7 @@ from gateways.message import Instrument, Notice, NoticeKind, Update, read_rows
 from gateways.numbers import amount
 from gateways.okx import Okx
 from gateways.types import ReportKind
-from tests.gateway_desk import toy_desk, until
+from tests.gateway_desk import until
 from tests.toy_venue import Toy
 
 K = ReportKind
@@ -21,20 +20,6 @@ ME = Identity(Secret("k"), lambda payload: "s")
 
 def instrument(native):
     return Instrument(0, native, "BTC/USDT", "BTC", "USDT", "USDT", 2, 1, 3, 1, 1)
-
-
-@pytest.fixture
-def play(instance, monkeypatch):
-    """Return what runs a scene with a desk at the toy venue, the gateway up."""
-
-    def run(scene, **settings):
-        async def whole():
-            async with toy_desk(instance, monkeypatch, **settings) as (desk, venue):
-                await scene(desk, venue)
-
-        asyncio.run(whole())
-
-    return run
 
 
 def test_a_row_that_cannot_be_read_is_an_alert_among_the_others():

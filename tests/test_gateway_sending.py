@@ -8,25 +8,11 @@ import pytest
 
 from gateways.adapter import Cost, Limit
 from gateways.types import Action, OrderStatus, Reason, ReportKind, RequestFlag
-from tests.gateway_desk import toy_desk, until
+from tests.gateway_desk import until
 from tests.toy_venue import Toy, ToyVenue
 
 K = ReportKind
 URGENT = RequestFlag.URGENT
-
-
-@pytest.fixture
-def play(instance, monkeypatch):
-    """Return what runs a scene with a desk at the toy venue, the gateway up."""
-
-    def run(scene, **settings):
-        async def whole():
-            async with toy_desk(instance, monkeypatch, **settings) as (desk, venue):
-                await scene(desk, venue)
-
-        asyncio.run(whole())
-
-    return run
 
 
 @pytest.fixture

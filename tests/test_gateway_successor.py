@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from engine.common import OrderType
 from gateways.types import (
     Action,
@@ -13,24 +11,10 @@ from gateways.types import (
     ReportKind,
     RequestFlag,
 )
-from tests.gateway_desk import restart_toy, toy_desk, until
+from tests.gateway_desk import restart_toy, until
 from tests.toy_venue import ToyVenue
 
 K = ReportKind
-
-
-@pytest.fixture
-def play(instance, monkeypatch):
-    """Return what runs a scene with a desk at the toy venue, the gateway up."""
-
-    def run(scene, **settings):
-        async def whole():
-            async with toy_desk(instance, monkeypatch, **settings) as (desk, venue):
-                await scene(desk, venue)
-
-        asyncio.run(whole())
-
-    return run
 
 
 class Mute(ToyVenue):

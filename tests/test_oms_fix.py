@@ -9,7 +9,7 @@ import pytest
 from engine.common import TimeInForce
 from gateways.types import Action, OrderStatus, Reason, ReportFlag, ReportKind
 from oms.types import Alarm, OrderState, UpdateKind
-from tests.oms_invariants import CheckedDesk, arrangements, play
+from tests.oms_invariants import CheckedDesk, in_orders, play
 
 K, S = ReportKind, OrderState
 
@@ -22,10 +22,6 @@ def twice(request):
 @pytest.fixture
 def desk():
     return CheckedDesk()
-
-
-def in_orders(letters, *rules):
-    return pytest.mark.parametrize("order", arrangements(letters, *rules))
 
 
 def stands(desk, state, traded, quantity=10):

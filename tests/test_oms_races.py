@@ -33,6 +33,7 @@ from tests.oms_invariants import (
     CheckedDesk,
     arrangements,
     check,
+    in_orders,
     play,
     value,
 )
@@ -49,10 +50,6 @@ def twice(request):
 @pytest.fixture
 def desk():
     return CheckedDesk()
-
-
-def in_orders(letters, *rules):
-    return pytest.mark.parametrize("order", arrangements(letters, *rules))
 
 
 def some_orders(letters, count, seed):

@@ -219,6 +219,22 @@ def _funding(row: Json, instruments: Instruments) -> Update | None:
     )
 
 
+def _data(body: bytes) -> list[dict[str, Any]]:
+    """Return the rows of an answer.
+
+    Raises
+    ------
+    ValueError
+        If it is an error of the venue; KeyError, TypeError or AttributeError if it has no rows.
+
+    """
+    frame = orjson.loads(body)
+    if str(frame["code"]) != "0":
+        raise ValueError(f"OKX answers {frame['code']}: {frame.get('msg')}")
+    rows: list[dict[str, Any]] = frame["data"]
+    return rows
+
+
 def read_page(
     query: Query, call: Call, body: bytes, instruments: Instruments
 ) -> list[Update | Notice]:
@@ -230,11 +246,8 @@ def read_page(
         If it is an error, or cannot be read.
 
     """
-    frame = orjson.loads(body)
     try:
-        if str(frame["code"]) != "0":
-            raise ValueError(f"OKX answers {frame['code']}: {frame.get('msg')}")
-        data = frame["data"]
+        data = _data(body)
         if query == Query.BALANCES:
             found: list[Any] = _reconciled(balances(data, instruments))
         elif query == Query.POSITIONS:
@@ -268,11 +281,8 @@ def read_codes(body: bytes) -> dict[str, int]:
         If it is an error, or cannot be read.
 
     """
-    frame = orjson.loads(body)
     try:
-        if str(frame["code"]) != "0":
-            raise ValueError(f"OKX answers {frame['code']}: {frame.get('msg')}")
-        rows = [(row["instId"], row.get("instIdCode")) for row in frame["data"]]
+        rows = [(row["instId"], row.get("instIdCode")) for row in _data(body)]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"OKX instruments without {error}: {body[:200]!r}") from None
     return {native: int(code) for native, code in rows if code not in (None, "")}
